@@ -1,0 +1,86 @@
+//! Whose log a folder holds: `partition.json`.
+//!
+//! Folders have readable names, and names are used again. The id makes sure that a topic which is
+//! deleted and made anew never meets its old files.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::{Damage, FileError, OpenError};
+use crate::folder::{Folder, failed};
+use crate::segment::FileName;
+
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// Which partition of which topic.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct LogIdentity {
+    /// The topic's id, new each time a topic is made.
+    pub topic_id: Uuid,
+    /// The partition's number within the topic.
+    pub partition: u32,
+}
+
+impl fmt::Display for LogIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "partition {} of topic id {}",
+            self.partition, self.topic_id
+        )
+    }
+}
+
+impl LogIdentity {
+    /// The identity that a folder names; `None` where it has no `partition.json`.
+    pub fn read(folder: &std::path::Path) -> Result<Option<Self>, OpenError> {
+        let storage = std::sync::Arc::new(crate::io::Disk);
+        Self::of(&Folder::new(folder.to_path_buf(), storage))
+    }
+
+    /// Makes the folder this log's, durably, or finds that it is already.
+    pub(crate) fn claim(self, folder: &Folder) -> Result<(), OpenError> {
+        match Self::of(folder)? {
+            Some(found) if found == self => Ok(()),
+            Some(found) => Err(OpenError::OtherLog {
+                folder: folder.path().to_path_buf(),
+                expected: self.to_string(),
+                found: found.to_string(),
+            }),
+            None => Ok(self.write(folder)?),
+        }
+    }
+
+    fn of(folder: &Folder) -> Result<Option<Self>, OpenError> {
+        let Some(bytes) = folder.read(&FileName::Partition, FILE_BYTES_MAX)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            let file = folder.path_of(&FileName::Partition);
+            Damage {
+                file,
+                position: 0,
+                detail: error.to_string(),
+            }
+            .into()
+        })
+    }
+
+    fn write(self, folder: &Folder) -> Result<(), FileError> {
+        let path = folder.path();
+        let storage = folder.storage();
+        storage
+            .create_folder(path)
+            .map_err(failed("create", path.to_path_buf()))?;
+        let json = serde_json::to_vec(&self).expect("two plain fields always encode");
+        crate::durable::replace(folder, &FileName::Partition, &json)?;
+        match path.parent() {
+            Some(above) if !above.as_os_str().is_empty() => storage
+                .sync_folder(above)
+                .map_err(failed("sync", above.to_path_buf())),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,845 @@
+//! Opening a log, whatever state it was left in: numbered passes, one function each.
+//!
+//! 1. survey the folder; 2. finish deletions; 3. decide where to look; 4. restore producer state
+//! up to there; 5. scan to the end; 6. cut at the first bad batch; 7. make the tail durable.
+//!
+//! The rules:
+//!
+//! - Below the recovery point nothing is cut away. Damage there is reported and stays.
+//! - Above it the log ends before the first bad batch. If anything but zeros follows, those bytes
+//!   are saved and reported: they may have been acknowledged.
+//! - The page cache is not trusted. What a scan read may never have reached the disk, and after a
+//!   failed sync a second sync would not write it either, as the pages count as clean. So the
+//!   tail is written once more, over itself with the same bytes, and synced, before any of it is
+//!   served. Copying the segment aside was rejected: a tail is at most a second's worth, a
+//!   segment a gigabyte.
+//! - Derived files are rebuilt, never believed against the log.
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use log_proto::record::BatchHeader;
+use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
+
+use crate::error::{Damage, FileError, OpenError, ReadError};
+use crate::folder::{Folder, failed};
+use crate::index::AbortedTxn;
+use crate::io::{File, OpenMode};
+use crate::leader_epoch::LeaderEpochCache;
+use crate::log::Rolled;
+use crate::log_checkpoint::{LeftAs, LogCheckpoint};
+use crate::offsets::Tail;
+use crate::producer::{AppendOrigin, ProducerStates, SequenceCheck, TxnOutcome};
+use crate::read::read_batch;
+use crate::segment::{
+    ActiveSegment, Check, FileName, IndexEntryDue, Indexes, Located, Seal, Segment, WalkError,
+};
+
+/// How much is copied or looked at in one piece.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// How a log was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FoundAs {
+    /// The folder held no log.
+    New,
+    /// Stopped cleanly: nothing was scanned.
+    Clean,
+    /// Not stopped cleanly.
+    Crashed,
+}
+
+/// Bytes that an opening took off the end of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// Which log file.
+    pub file: PathBuf,
+    /// It ends here now, in bytes.
+    pub position: u64,
+    /// How many bytes were taken off.
+    pub bytes: u64,
+    /// What was wrong with the first batch behind the end.
+    pub reason: String,
+    /// Where the bytes are kept; `None` when they were nothing but zeros.
+    pub saved_to: Option<PathBuf>,
+}
+
+/// What opening a log found and did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecoveryReport {
+    /// How it was found.
+    pub found_as: FoundAs,
+    /// Bytes of log that were read and checked.
+    pub scanned_bytes: u64,
+    /// What was cut off. Cuts with saved bytes may be acknowledged records.
+    pub cuts: Vec<Cut>,
+    /// Damage that was found and left alone.
+    pub damages: Vec<Damage>,
+}
+
+/// A log in order, ready to be served.
+pub(crate) struct Recovered {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) active: ActiveSegment,
+    pub(crate) end: Tail,
+    pub(crate) log_start: Offset,
+    pub(crate) producers: ProducerStates,
+    pub(crate) epochs: LeaderEpochCache,
+    pub(crate) unsealed: Vec<Rolled>,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Puts the folder in order and says what it holds.
+pub(crate) fn recover(folder: &Folder, epoch: LeaderEpoch) -> Result<Recovered, OpenError> {
+    let mut survey = Survey::of(folder)?;
+    let log_start = crate::log_start::read(folder)?;
+    survey.finish_deletions(folder, log_start)?;
+    let checkpoint = LogCheckpoint::read(folder)?;
+    let Some(plan) = Plan::make(folder, &survey, checkpoint)? else {
+        return begin(folder, log_start, epoch);
+    };
+    let mut run = Run::prepare(folder, &survey, plan)?;
+    if run.plan.found_as == FoundAs::Crashed {
+        let end = run.scan()?;
+        run.cut(folder, end)?;
+        run.make_tail_durable()?;
+    }
+    run.finish(folder, log_start, epoch)
+}
+
+/// A folder without a log gets its first, empty segment.
+fn begin(folder: &Folder, log_start: Offset, epoch: LeaderEpoch) -> Result<Recovered, OpenError> {
+    let active = ActiveSegment::create(folder, log_start)?;
+    folder.sync()?;
+    let mut epochs = LeaderEpochCache::default();
+    epochs.assign(epoch, log_start);
+    Ok(Recovered {
+        segments: vec![Arc::clone(active.segment())],
+        end: Tail {
+            offset: log_start,
+            segment: log_start,
+            position: 0,
+        },
+        active,
+        log_start,
+        producers: ProducerStates::default(),
+        epochs,
+        unsealed: Vec::new(),
+        report: RecoveryReport {
+            found_as: FoundAs::New,
+            scanned_bytes: 0,
+            cuts: Vec::new(),
+            damages: Vec::new(),
+        },
+    })
+}
+
+/// What lies in the folder.
+#[derive(Default, Debug)]
+struct Survey {
+    /// Log files with their lengths.
+    logs: BTreeMap<Offset, u64>,
+    snapshots: Vec<Offset>,
+    /// Indexes and seals.
+    derived: Vec<(Offset, FileName)>,
+}
+
+impl Survey {
+    /// Pass 1. Leftovers of interrupted replacements go; names that are not ours are left alone.
+    fn of(folder: &Folder) -> Result<Self, FileError> {
+        let mut survey = Self::default();
+        for entry in folder.list()? {
+            match FileName::parse(&entry.name) {
+                Some(name @ FileName::Temporary(_)) => folder.remove(&name)?,
+                Some(name @ FileName::Log(base)) => {
+                    survey.logs.insert(base, folder.len(&name)?);
+                }
+                Some(FileName::Snapshot(offset)) => survey.snapshots.push(offset),
+                Some(
+                    name @ (FileName::Index(base)
+                    | FileName::TimeIndex(base)
+                    | FileName::TxnIndex(base)
+                    | FileName::Seal(base)),
+                ) => survey.derived.push((base, name)),
+                _ => {}
+            }
+        }
+        survey.snapshots.sort_unstable();
+        Ok(survey)
+    }
+
+    /// Pass 2. Power loss may have undone some removals of a deletion whose log start is durable.
+    fn finish_deletions(&mut self, folder: &Folder, log_start: Offset) -> Result<(), FileError> {
+        let bases: Vec<Offset> = self.logs.keys().copied().collect();
+        for pair in bases.windows(2) {
+            if pair[1] <= log_start {
+                folder.remove(&FileName::Log(pair[0]))?;
+                self.logs.remove(&pair[0]);
+            }
+        }
+        for (offset, name) in &self.derived {
+            if !self.logs.contains_key(offset) {
+                folder.remove(name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Pass 3: what need not be looked at, and where looking starts.
+#[derive(Debug)]
+struct Plan {
+    found_as: FoundAs,
+    /// Everything below is taken as it is.
+    from: Tail,
+    active_since: Option<TimestampMs>,
+    epochs: Option<LeaderEpochCache>,
+}
+
+impl Plan {
+    /// `None` when there is no log.
+    fn make(
+        folder: &Folder,
+        survey: &Survey,
+        checkpoint: Option<LogCheckpoint>,
+    ) -> Result<Option<Self>, FileError> {
+        let Some((last, last_bytes)) = survey.logs.last_key_value() else {
+            return Ok(None);
+        };
+        let fits = |checkpoint: &LogCheckpoint| {
+            let Tail {
+                segment, position, ..
+            } = checkpoint.recovery_point;
+            survey
+                .logs
+                .get(&segment)
+                .is_some_and(|bytes| position <= *bytes)
+        };
+        let Some(checkpoint) = checkpoint.filter(fits) else {
+            let from = first_unsealed(folder, survey)?;
+            let found_as = FoundAs::Crashed;
+            return Ok(Some(Self {
+                found_as,
+                from,
+                active_since: None,
+                epochs: None,
+            }));
+        };
+        let from = checkpoint.recovery_point;
+        let untouched = from.segment == *last && from.position == *last_bytes;
+        let found_as = match checkpoint.left_as {
+            LeftAs::Clean if untouched => FoundAs::Clean,
+            LeftAs::Clean | LeftAs::Running => FoundAs::Crashed,
+        };
+        Ok(Some(Self {
+            found_as,
+            from,
+            active_since: checkpoint.active_since,
+            epochs: Some(checkpoint.epochs),
+        }))
+    }
+}
+
+/// Without a checkpoint, a seal is what vouches for a segment. The last one is always looked at.
+fn first_unsealed(folder: &Folder, survey: &Survey) -> Result<Tail, FileError> {
+    let mut bases = survey.logs.iter().peekable();
+    while let Some((base, bytes)) = bases.next() {
+        let start = Tail {
+            offset: *base,
+            segment: *base,
+            position: 0,
+        };
+        let Some((next, _)) = bases.peek() else {
+            return Ok(start);
+        };
+        let vouched = Seal::read(folder, *base)?
+            .is_some_and(|seal| seal.log_bytes == *bytes && seal.next_offset == **next);
+        if !vouched {
+            return Ok(start);
+        }
+    }
+    unreachable!("a plan is made for at least one log file")
+}
+
+/// Passes 4 to 7 work on this.
+struct Run {
+    plan: Plan,
+    segments: Vec<Arc<Segment>>,
+    replay: Replay,
+    unsealed: Vec<Rolled>,
+    report: RecoveryReport,
+}
+
+/// State that follows from the batches, one after the other.
+struct Replay {
+    producers: ProducerStates,
+    epochs: LeaderEpochCache,
+}
+
+/// Where the good part of the log ends, and why.
+struct ScanEnd {
+    /// Place of the last segment that is kept.
+    segment: usize,
+    position: u64,
+    offset: Offset,
+    damage: Option<String>,
+}
+
+impl Run {
+    /// Pass 4.
+    fn prepare(folder: &Folder, survey: &Survey, plan: Plan) -> Result<Self, OpenError> {
+        let mut report = RecoveryReport {
+            found_as: plan.found_as,
+            scanned_bytes: 0,
+            cuts: Vec::new(),
+            damages: Vec::new(),
+        };
+        let segments = known_segments(folder, survey, &plan, &mut report)?;
+        let below: Vec<Arc<Segment>> = segments
+            .iter()
+            .filter(|segment| segment.base() <= plan.from.segment)
+            .cloned()
+            .collect();
+        let mut replay = Replay {
+            producers: ProducerStates::default(),
+            epochs: plan.epochs.clone().unwrap_or_default(),
+        };
+        // Epochs that no checkpoint lists must be read from every batch.
+        let from = if plan.epochs.is_some() {
+            let (states, from) = newest_snapshot(folder, &survey.snapshots, plan.from.offset)?;
+            replay.producers = states;
+            from
+        } else {
+            Offset::ZERO
+        };
+        replay
+            .walk(&below, from, plan.from)
+            .map_err(into_open_error)?;
+        Ok(Self {
+            plan,
+            segments,
+            replay,
+            unsealed: Vec::new(),
+            report,
+        })
+    }
+
+    /// Pass 5: every byte above the recovery point is checked; state and indexes follow.
+    fn scan(&mut self) -> Result<ScanEnd, OpenError> {
+        let first = self
+            .segments
+            .partition_point(|segment| segment.base() < self.plan.from.segment);
+        let mut end = ScanEnd {
+            segment: first,
+            position: self.plan.from.position,
+            offset: self.plan.from.offset,
+            damage: None,
+        };
+        for place in first..self.segments.len() {
+            let segment = Arc::clone(&self.segments[place]);
+            if place > first {
+                if segment.base() != end.offset {
+                    end.damage = Some(format!(
+                        "the next segment starts at offset {}, expected {}",
+                        segment.base(),
+                        end.offset
+                    ));
+                    break;
+                }
+                self.unsealed.push(Rolled {
+                    segment: Arc::clone(&self.segments[place - 1]),
+                    producers: self.replay.producers.clone(),
+                });
+                end = ScanEnd {
+                    segment: place,
+                    position: 0,
+                    ..end
+                };
+            }
+            self.scan_segment(&segment, &mut end)?;
+            if end.damage.is_some() {
+                break;
+            }
+        }
+        Ok(end)
+    }
+
+    fn scan_segment(&mut self, segment: &Arc<Segment>, end: &mut ScanEnd) -> Result<(), OpenError> {
+        let file = segment.file()?;
+        let len = file.len().map_err(failed("read", segment.log_path()))?;
+        let mut builder =
+            IndexBuilder::above(segment, end.position, end.offset).map_err(into_open_error)?;
+        let mut walk = segment
+            .walk(Check::Checksums, end.position, len)?
+            .expecting(end.offset);
+        let start = end.position;
+        end.damage = loop {
+            match walk.next() {
+                Ok(Some(batch)) => {
+                    let aborted = self.replay.step(segment, &batch).map_err(into_open_error)?;
+                    builder.add(&batch, aborted);
+                    end.position = walk.position();
+                    end.offset = batch.header.next_offset();
+                }
+                Ok(None) => break None,
+                Err(WalkError::Damaged(damage)) => break Some(damage.detail),
+                Err(WalkError::File(error)) => return Err(error.into()),
+            }
+        };
+        self.report.scanned_bytes += end.position - start;
+        segment.settle(end.position, end.offset);
+        segment.set_indexes(builder.finish())?;
+        Ok(())
+    }
+
+    /// Pass 6.
+    fn cut(&mut self, folder: &Folder, end: ScanEnd) -> Result<(), OpenError> {
+        let Some(reason) = end.damage else {
+            return Ok(());
+        };
+        let kept = Arc::clone(&self.segments[end.segment]);
+        let file = kept.file()?;
+        let len = file.len().map_err(failed("read", kept.log_path()))?;
+        if len > end.position {
+            let saved_to = save_tail(folder, &kept, &*file, end.position, len)?;
+            file.set_len(end.position)
+                .map_err(failed("cut", kept.log_path()))?;
+            self.report.cuts.push(Cut {
+                file: kept.log_path(),
+                position: end.position,
+                bytes: len - end.position,
+                reason: reason.clone(),
+                saved_to,
+            });
+        }
+        for later in self.segments.split_off(end.segment + 1) {
+            let saved = FileName::Cut {
+                base_offset: later.base(),
+                position: 0,
+            };
+            folder.rename(&FileName::Log(later.base()), &saved)?;
+            later.remove_derived()?;
+            self.report.cuts.push(Cut {
+                file: later.log_path(),
+                position: 0,
+                bytes: later.end(),
+                reason: format!("behind a cut: {reason}"),
+                saved_to: Some(folder.path_of(&saved)),
+            });
+        }
+        Ok(())
+    }
+
+    /// Pass 7: see the module's word on the page cache.
+    fn make_tail_durable(&mut self) -> Result<(), OpenError> {
+        for segment in &self.segments {
+            if segment.base() < self.plan.from.segment {
+                continue;
+            }
+            let in_first = segment.base() == self.plan.from.segment;
+            let start = if in_first { self.plan.from.position } else { 0 };
+            rewrite(segment, start)?;
+        }
+        let folder = self.segments[0].folder();
+        Ok(folder.sync()?)
+    }
+
+    fn finish(
+        mut self,
+        folder: &Folder,
+        log_start: Offset,
+        epoch: LeaderEpoch,
+    ) -> Result<Recovered, OpenError> {
+        let latest = self.replay.epochs.latest().map(|latest| latest.epoch);
+        if let Some(latest) = latest.filter(|latest| *latest > epoch) {
+            return Err(OpenError::FencedLeaderEpoch {
+                asked: epoch,
+                latest,
+            });
+        }
+        let last = self
+            .segments
+            .last()
+            .map(Arc::clone)
+            .expect("a plan has at least one segment");
+        let end = Tail {
+            offset: last.next_offset(),
+            segment: last.base(),
+            position: last.end(),
+        };
+        self.replay.epochs.assign(epoch, end.offset);
+        let log_start = log_start.max(self.segments[0].base());
+        let active_since = self
+            .plan
+            .active_since
+            .filter(|_| last.base() == self.plan.from.segment);
+        let active = ActiveSegment::reopen(last, active_since);
+        let recovered = Recovered {
+            segments: self.segments,
+            active,
+            end,
+            log_start,
+            producers: self.replay.producers,
+            epochs: self.replay.epochs,
+            unsealed: self.unsealed,
+            report: self.report,
+        };
+        if recovered.report.found_as == FoundAs::Crashed {
+            let checkpoint = LogCheckpoint {
+                left_as: LeftAs::Running,
+                recovery_point: end,
+                active_since,
+                epochs: recovered.epochs.clone(),
+            };
+            checkpoint.write(folder)?;
+        }
+        Ok(recovered)
+    }
+}
+
+/// Segments with what is known of them before any is opened.
+fn known_segments(
+    folder: &Folder,
+    survey: &Survey,
+    plan: &Plan,
+    report: &mut RecoveryReport,
+) -> Result<Vec<Arc<Segment>>, FileError> {
+    let mut segments = Vec::new();
+    let mut logs = survey.logs.iter().peekable();
+    while let Some((base, bytes)) = logs.next() {
+        let next = logs.peek().map(|(next, _)| **next);
+        let (end, next_offset) = if *base == plan.from.segment {
+            (plan.from.position, plan.from.offset)
+        } else {
+            (*bytes, next.unwrap_or(*base))
+        };
+        if *base < plan.from.segment
+            && let Some(damage) = check_seal(folder, *base, *bytes, next)?
+        {
+            report.damages.push(damage);
+        }
+        let segment = Segment::known(folder.clone(), *base, end, next_offset, None);
+        segments.push(Arc::new(segment));
+    }
+    Ok(segments)
+}
+
+/// What a sealed segment's seal has to say, without reading the segment.
+fn check_seal(
+    folder: &Folder,
+    base: Offset,
+    bytes: u64,
+    next: Option<Offset>,
+) -> Result<Option<Damage>, FileError> {
+    let Some(seal) = Seal::read(folder, base)? else {
+        return Ok(None);
+    };
+    let file = folder.path_of(&FileName::Log(base));
+    let damage = |position, detail| {
+        Some(Damage {
+            file,
+            position,
+            detail,
+        })
+    };
+    Ok(if seal.log_bytes != bytes {
+        let detail = format!(
+            "the file has {bytes} bytes, it was sealed with {}",
+            seal.log_bytes
+        );
+        damage(bytes.min(seal.log_bytes), detail)
+    } else if next.is_some_and(|next| next != seal.next_offset) {
+        let next = next.unwrap_or_default();
+        let detail = format!(
+            "the next segment starts at offset {next}, this one was sealed ending before {}",
+            seal.next_offset
+        );
+        damage(bytes, detail)
+    } else {
+        None
+    })
+}
+
+impl Replay {
+    /// Brings the state from offset `from` up to `to`, by headers.
+    fn walk(&mut self, segments: &[Arc<Segment>], from: Offset, to: Tail) -> Result<(), ReadError> {
+        for segment in segments {
+            if segment.next_offset() <= from || segment.base() > to.segment {
+                continue;
+            }
+            let limit = if segment.base() == to.segment {
+                to.position
+            } else {
+                segment.end()
+            };
+            let Some(first) = segment.locate(from.max(segment.base()), limit)? else {
+                continue;
+            };
+            let mut walk = segment.walk(Check::Headers, first.position, limit)?;
+            while let Some(batch) = walk.next()? {
+                self.step(segment, &batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One batch; returns the transaction that it aborted.
+    fn step(
+        &mut self,
+        segment: &Segment,
+        batch: &Located,
+    ) -> Result<Option<AbortedTxn>, ReadError> {
+        let header = &batch.header;
+        if let Some(epoch) = header.leader_epoch() {
+            self.epochs.assign(epoch, header.base_offset());
+        }
+        if header.producer().is_none() {
+            return Ok(None);
+        }
+        let control = if header.is_control() {
+            let read = read_batch(segment, batch)?.control_record();
+            Some(read.map_err(|error| segment.damage(batch.position, error.to_string()))?)
+        } else {
+            None
+        };
+        let checked = self
+            .producers
+            .check(header, AppendOrigin::Recovery, control.as_ref());
+        let Ok(SequenceCheck::Fresh(info)) = checked else {
+            return Ok(None);
+        };
+        let completed = self.producers.apply(info, header);
+        Ok(completed
+            .filter(|txn| txn.outcome == TxnOutcome::Abort)
+            .map(|txn| AbortedTxn {
+                producer_id: txn.producer_id,
+                first_offset: txn.first_offset,
+                last_offset: txn.last_offset,
+                last_stable_offset: self.producers.last_stable_offset_after(&txn),
+            }))
+    }
+}
+
+/// The newest snapshot at or below `upto` that can be read, and the offset that it stands for.
+fn newest_snapshot(
+    folder: &Folder,
+    snapshots: &[Offset],
+    upto: Offset,
+) -> Result<(ProducerStates, Offset), FileError> {
+    for offset in snapshots.iter().rev().filter(|offset| **offset <= upto) {
+        if let Some(states) = read_snapshot(folder, *offset)? {
+            return Ok((states, *offset));
+        }
+    }
+    Ok((ProducerStates::default(), Offset::ZERO))
+}
+
+/// Snapshots hold every producer of the last day; a larger file is none of ours.
+const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
+
+fn read_snapshot(folder: &Folder, offset: Offset) -> Result<Option<ProducerStates>, FileError> {
+    let Some(bytes) = folder.read(&FileName::Snapshot(offset), SNAPSHOT_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    let Ok(mut states) = crate::producer::snapshot::decode(&bytes) else {
+        return Ok(None);
+    };
+    let window = folder.read(&FileName::Window(offset), SNAPSHOT_BYTES_MAX)?;
+    if let Some(window) = window {
+        // Without the window, only the newest batch of each producer is recognised when repeated.
+        let _ = crate::producer::window::merge(&mut states, &window);
+    }
+    Ok(Some(states))
+}
+
+/// Writes the producer state as of `offset`, in Kafka's format, with our window beside it. A hint:
+/// without it a start replays more of the log.
+pub(crate) fn write_snapshot(
+    folder: &Folder,
+    offset: Offset,
+    states: &ProducerStates,
+) -> Result<(), FileError> {
+    let window = crate::producer::window::encode(states);
+    crate::durable::replace_hint(folder, &FileName::Window(offset), &window)?;
+    let snapshot = crate::producer::snapshot::encode(states);
+    crate::durable::replace_hint(folder, &FileName::Snapshot(offset), &snapshot)
+}
+
+/// Rebuilds a segment's indexes from its log file.
+pub(crate) fn build_indexes(segment: &Segment) -> Result<Indexes, ReadError> {
+    let folder = segment.folder();
+    let survey = Survey::of(folder)?;
+    let base = segment.base();
+    // Which transactions were open at the segment's start is in the batches before it.
+    let (producers, from) = newest_snapshot(folder, &survey.snapshots, base)?;
+    let mut replay = Replay {
+        producers,
+        epochs: LeaderEpochCache::default(),
+    };
+    let mut earlier = Vec::new();
+    let bases: Vec<(Offset, u64)> = survey
+        .logs
+        .range(..base)
+        .map(|(b, len)| (*b, *len))
+        .collect();
+    for (place, (at, len)) in bases.iter().enumerate() {
+        let next = bases.get(place + 1).map_or(base, |(next, _)| *next);
+        let indexes = Some(Indexes::empty(*at));
+        earlier.push(Arc::new(Segment::known(
+            folder.clone(),
+            *at,
+            *len,
+            next,
+            indexes,
+        )));
+    }
+    let to = Tail {
+        offset: base,
+        segment: base,
+        position: 0,
+    };
+    replay.walk(&earlier, from, to)?;
+
+    let mut builder = IndexBuilder {
+        indexes: Indexes::empty(base),
+        since_entry: 0,
+    };
+    let mut walk = segment
+        .walk(Check::Headers, 0, segment.end())?
+        .expecting(base);
+    while let Some(batch) = walk.next()? {
+        let aborted = replay.step(segment, &batch)?;
+        builder.add(&batch, aborted);
+    }
+    Ok(builder.finish())
+}
+
+/// Kafka's default interval. What the topic says does not matter here: an index that is denser or
+/// sparser answers the same.
+const INDEX_INTERVAL_BYTES: u64 = 4096;
+
+struct IndexBuilder {
+    indexes: Indexes,
+    since_entry: u64,
+}
+
+impl IndexBuilder {
+    /// Goes on behind byte `position`, keeping what the files say of the bytes before.
+    fn above(segment: &Segment, position: u64, offset: Offset) -> Result<Self, ReadError> {
+        let base = segment.base();
+        let indexes = if position == 0 {
+            Indexes::empty(base)
+        } else {
+            match segment.indexes_below(offset)? {
+                Some(indexes) => indexes,
+                None => build_indexes(segment)?,
+            }
+        };
+        Ok(Self {
+            indexes,
+            since_entry: 0,
+        })
+    }
+
+    fn add(&mut self, batch: &Located, aborted: Option<AbortedTxn>) {
+        let header: &BatchHeader = &batch.header;
+        let due = if self.since_entry > INDEX_INTERVAL_BYTES {
+            self.since_entry = 0;
+            IndexEntryDue::Now
+        } else {
+            IndexEntryDue::Later
+        };
+        self.indexes.appended(
+            batch.position,
+            header.last_offset(),
+            header.max_timestamp(),
+            due,
+        );
+        self.since_entry += header.size_bytes() as u64;
+        if let Some(aborted) = aborted {
+            self.indexes.add_aborted(&aborted);
+        }
+    }
+
+    fn finish(mut self) -> Indexes {
+        self.indexes.settle_time();
+        self.indexes
+    }
+}
+
+/// Keeps the bytes from `start` on in a file of their own, durably; `None` if they are all zeros.
+fn save_tail(
+    folder: &Folder,
+    segment: &Segment,
+    file: &dyn File,
+    start: u64,
+    end: u64,
+) -> Result<Option<PathBuf>, FileError> {
+    if !any_set(segment, file, start, end)? {
+        return Ok(None);
+    }
+    let name = FileName::Cut {
+        base_offset: segment.base(),
+        position: start,
+    };
+    let path = folder.path_of(&name);
+    let saved = folder.open(&name, OpenMode::CreateOrEmpty)?;
+    for_chunks(segment, file, start, end, |chunk, position| {
+        saved
+            .write_at(&[IoSlice::new(chunk)], position - start)
+            .map_err(failed("write", path.clone()))
+    })?;
+    saved.sync_data().map_err(failed("sync", path.clone()))?;
+    folder.sync()?;
+    Ok(Some(path))
+}
+
+fn any_set(segment: &Segment, file: &dyn File, start: u64, end: u64) -> Result<bool, FileError> {
+    let mut set = false;
+    for_chunks(segment, file, start, end, |chunk, _| {
+        set |= chunk.iter().any(|byte| *byte != 0);
+        Ok(())
+    })?;
+    Ok(set)
+}
+
+/// Writes the segment's bytes from `start` on over themselves, and syncs them.
+fn rewrite(segment: &Segment, start: u64) -> Result<(), FileError> {
+    let file = segment.file()?;
+    for_chunks(segment, &*file, start, segment.end(), |chunk, position| {
+        file.write_at(&[IoSlice::new(chunk)], position)
+            .map_err(failed("write", segment.log_path()))
+    })?;
+    file.sync_data().map_err(failed("sync", segment.log_path()))
+}
+
+fn for_chunks(
+    segment: &Segment,
+    file: &dyn File,
+    mut position: u64,
+    end: u64,
+    mut each: impl FnMut(&[u8], u64) -> Result<(), FileError>,
+) -> Result<(), FileError> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    while position < end {
+        let wanted = usize::try_from(end - position)
+            .unwrap_or(usize::MAX)
+            .min(CHUNK_BYTES);
+        let chunk = &mut buffer[..wanted];
+        file.read_exact_at(chunk, position)
+            .map_err(failed("read", segment.log_path()))?;
+        each(chunk, position)?;
+        position += wanted as u64;
+    }
+    Ok(())
+}
+
+fn into_open_error(error: ReadError) -> OpenError {
+    match error {
+        ReadError::Damaged { damage, .. } => damage.into(),
+        ReadError::File(error) => error.into(),
+        ReadError::OutOfRange { .. } => unreachable!("recovery asks for no offset"),
+    }
+}

@@ -1,0 +1,211 @@
+//! Deleting old records: what to drop is chosen apart from dropping it.
+//!
+//! Whole segments go, oldest first, never the active one and never one that is not synced. The
+//! new log start is made durable before the first file goes: power loss may undo any of the
+//! removals, and a start then finishes them instead of finding a hole.
+
+use std::sync::Arc;
+
+use log_proto::types::{Offset, TimestampMs};
+
+use crate::append::WriterState;
+use crate::config::LogConfig;
+use crate::error::{FileError, ReadError, RetentionError};
+use crate::log::Inner;
+use crate::segment::Segment;
+
+/// What a deletion did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retired {
+    /// Segments that are gone.
+    pub segments: usize,
+    /// Bytes of log that they held.
+    pub bytes: u64,
+    /// The log's first offset now.
+    pub log_start: Offset,
+}
+
+/// One segment, as far as choosing needs to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Candidate {
+    bytes: u64,
+    /// `None` when it holds no stamped record, or its indexes cannot be read.
+    max_timestamp: Option<TimestampMs>,
+    next_offset: Offset,
+}
+
+/// How many segments from the front are due. `total_bytes` counts all segments, the active one
+/// too; `candidates` are those that may go.
+fn due(
+    candidates: &[Candidate],
+    total_bytes: u64,
+    log_start: Offset,
+    config: &LogConfig,
+    now: TimestampMs,
+) -> usize {
+    let mut bytes_left = total_bytes;
+    let mut count = 0;
+    for candidate in candidates {
+        let deleted_already = candidate.next_offset <= log_start;
+        let too_old = match (config.retention_ms, candidate.max_timestamp) {
+            (Some(keep_ms), Some(stamp)) => {
+                u64::try_from(now.since(stamp)).is_ok_and(|age| age > keep_ms)
+            }
+            _ => false,
+        };
+        let too_much = config
+            .retention_bytes
+            .is_some_and(|keep| bytes_left.saturating_sub(candidate.bytes) >= keep);
+        if !(deleted_already || config.cleanup.deletes() && (too_old || too_much)) {
+            break;
+        }
+        bytes_left -= candidate.bytes;
+        count += 1;
+    }
+    count
+}
+
+impl Inner {
+    pub(crate) fn apply_retention(&self) -> Result<Retired, RetentionError> {
+        // Holding the commit lock keeps a commit from syncing a file that is being removed.
+        let _commit = self.flush.hold();
+        self.check_open()?;
+        let segments = self.segments.all();
+        let durable = self.marks.synced_tail().segment;
+        let mut candidates = Vec::new();
+        for segment in segments
+            .iter()
+            .take_while(|segment| segment.base() < durable)
+        {
+            candidates.push(candidate(segment));
+        }
+        let total = self.segments.bytes();
+        let log_start = self.marks.offsets().log_start;
+        let count = due(
+            &candidates,
+            total,
+            log_start,
+            &self.config.load(),
+            self.clock.now(),
+        );
+        self.retire(&segments, count)
+    }
+
+    pub(crate) fn delete_records_before(&self, offset: Offset) -> Result<Offset, RetentionError> {
+        {
+            let _commit = self.flush.hold();
+            self.check_open()?;
+            let offsets = self.marks.offsets();
+            if offset > offsets.high_watermark {
+                return Err(RetentionError::OutOfRange {
+                    requested: offset,
+                    log_start: offsets.log_start,
+                    high_watermark: offsets.high_watermark,
+                });
+            }
+            self.move_start(offset)?;
+        }
+        Ok(self.apply_retention()?.log_start)
+    }
+
+    fn retire(&self, segments: &[Arc<Segment>], count: usize) -> Result<Retired, RetentionError> {
+        let bytes = segments[..count].iter().map(|segment| segment.end()).sum();
+        if count > 0 {
+            self.move_start(segments[count].base())?;
+            // The writer alone changes the list, so this takes its lock.
+            let retired = {
+                let _writer = self.writer.lock();
+                self.segments.retire_front(count)
+            };
+            for segment in retired {
+                segment.remove_files()?;
+            }
+        }
+        Ok(Retired {
+            segments: count,
+            bytes,
+            log_start: self.marks.offsets().log_start,
+        })
+    }
+
+    fn move_start(&self, offset: Offset) -> Result<(), FileError> {
+        if offset > self.marks.offsets().log_start {
+            crate::log_start::write(&self.folder, offset)?;
+            self.marks.start_moved(offset);
+            self.writer.lock().epochs.truncate_from_start(offset);
+        }
+        Ok(())
+    }
+
+    fn check_open(&self) -> Result<(), RetentionError> {
+        match self.writer.lock().state {
+            WriterState::Open => Ok(()),
+            WriterState::Closed => Err(RetentionError::Closed),
+        }
+    }
+}
+
+fn candidate(segment: &Segment) -> Candidate {
+    // A segment whose indexes cannot be read is kept: deleting needs a reason.
+    let max_timestamp = segment.max_timestamp().unwrap_or_else(|_: ReadError| None);
+    Candidate {
+        bytes: segment.end(),
+        max_timestamp: max_timestamp.map(|(stamp, _)| stamp),
+        next_offset: segment.next_offset(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates(sizes_and_stamps: &[(u64, i64)]) -> Vec<Candidate> {
+        let mut next = 0;
+        let candidate = |(bytes, stamp): &(u64, i64)| {
+            next += 10;
+            Candidate {
+                bytes: *bytes,
+                max_timestamp: Some(TimestampMs::new(*stamp)),
+                next_offset: Offset::new(next).unwrap(),
+            }
+        };
+        sizes_and_stamps.iter().map(candidate).collect()
+    }
+
+    fn config(retention_ms: Option<u64>, retention_bytes: Option<u64>) -> LogConfig {
+        LogConfig {
+            retention_ms,
+            retention_bytes,
+            ..LogConfig::default()
+        }
+    }
+
+    fn count(candidates: &[Candidate], total: u64, start: i64, config: &LogConfig) -> usize {
+        let now = TimestampMs::new(1000);
+        due(candidates, total, Offset::new(start).unwrap(), config, now)
+    }
+
+    #[test]
+    fn age_deletes_from_the_front_and_stops_at_the_first_young_segment() {
+        let segments = candidates(&[(10, 100), (10, 899), (10, 950), (10, 100)]);
+        assert_eq!(count(&segments, 50, 0, &config(Some(100), None)), 2);
+    }
+
+    #[test]
+    fn size_keeps_at_least_what_was_asked_for() {
+        let segments = candidates(&[(10, 0), (10, 0), (10, 0)]);
+        assert_eq!(count(&segments, 35, 0, &config(None, Some(20))), 1);
+        assert_eq!(count(&segments, 35, 0, &config(None, Some(35))), 0);
+        assert_eq!(count(&segments, 35, 0, &config(None, Some(0))), 3);
+    }
+
+    #[test]
+    fn what_lies_below_the_log_start_goes_whatever_the_policy() {
+        let segments = candidates(&[(10, 0), (10, 0)]);
+        let keep = LogConfig {
+            cleanup: crate::config::CleanupPolicy::Compact,
+            ..config(Some(1), Some(0))
+        };
+        assert_eq!(count(&segments, 20, 15, &keep), 1);
+    }
+}

@@ -1,0 +1,343 @@
+//! One base offset: a log file and its indexes.
+//!
+//! A [`Segment`] is the readable side, shared by everyone; [`ActiveSegment`] owns one more thing,
+//! the right to append. Sealing gives that right up for ever, and the types say so: an active
+//! segment is consumed and a plain one comes back.
+//!
+//! ```text
+//!   0                                       published end        file end
+//!   | batch | batch | batch | … | batch |   (only zeros, if any)   |
+//!     ▲ index entry about every index.interval.bytes: (last offset of a batch, where it starts)
+//! ```
+//!
+//! Nothing is opened before it is needed and everything may be let go of ([`Segment::release`]):
+//! an idle partition holds no descriptor, no map and no index in memory.
+
+mod active;
+mod file_name;
+mod indexes;
+mod seal;
+mod set;
+mod walk;
+
+pub(crate) use active::{ActiveSegment, NewBatch, WriteFault};
+pub use file_name::FileName;
+pub(crate) use indexes::{IndexEntryDue, Indexes};
+pub(crate) use seal::Seal;
+pub(crate) use set::SegmentSet;
+pub(crate) use walk::{BatchWalk, Check, WalkError};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use log_proto::record::BatchHeader;
+use log_proto::types::{Offset, TimestampMs};
+use parking_lot::RwLock;
+
+use crate::error::{Damage, FileError, ReadError};
+use crate::folder::{Folder, failed};
+use crate::index::TxnSearch;
+use crate::io::{File, OpenMode};
+use crate::mmap::Mapping;
+
+/// The smallest mapping of a log file: below it, a growing file would be mapped anew too often;
+/// address space is all it costs, pages are mapped only when they are read.
+const MAPPING_BYTES_MIN: u64 = 16 << 20;
+
+/// Where a batch lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located {
+    pub(crate) position: u64,
+    pub(crate) header: BatchHeader,
+}
+
+/// A segment as its readers see it. Shared; never appended to through this type.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    folder: Folder,
+    base: Offset,
+    /// Bytes below hold whole, written batches. Raised by the active segment alone.
+    end: AtomicU64,
+    /// One past the last offset that lies below `end`.
+    next_offset: AtomicI64,
+    handles: RwLock<Handles>,
+    indexes: RwLock<Option<Indexes>>,
+}
+
+#[derive(Debug, Default)]
+struct Handles {
+    file: Option<Arc<dyn File>>,
+    mapping: Option<Mapping>,
+}
+
+impl Segment {
+    /// A segment whose first `end` bytes hold whole batches up to `next_offset`. Opens nothing.
+    pub(crate) fn known(
+        folder: Folder,
+        base: Offset,
+        end: u64,
+        next_offset: Offset,
+        indexes: Option<Indexes>,
+    ) -> Self {
+        Self {
+            folder,
+            base,
+            end: AtomicU64::new(end),
+            next_offset: AtomicI64::new(next_offset.get()),
+            handles: RwLock::default(),
+            indexes: RwLock::new(indexes),
+        }
+    }
+
+    pub(crate) fn base(&self) -> Offset {
+        self.base
+    }
+
+    /// Bytes of whole batches.
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn next_offset(&self) -> Offset {
+        Offset::new(self.next_offset.load(Ordering::Acquire)).unwrap_or(self.base)
+    }
+
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    pub(crate) fn file(&self) -> Result<Arc<dyn File>, FileError> {
+        if let Some(file) = &self.handles.read().file {
+            return Ok(Arc::clone(file));
+        }
+        let mut handles = self.handles.write();
+        if let Some(file) = &handles.file {
+            return Ok(Arc::clone(file));
+        }
+        let file = self
+            .folder
+            .open(&FileName::Log(self.base), OpenMode::Write)?;
+        handles.file = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Bytes `start..end` of the log file without copying them. `end` must not lie beyond
+    /// [`Segment::end`].
+    pub(crate) fn slice(&self, start: u64, end: u64) -> Result<Bytes, FileError> {
+        debug_assert!(end <= self.end());
+        if let Some(mapping) = &self.handles.read().mapping {
+            mapping.publish(end);
+            if let Some(slice) = mapping.slice(start..end) {
+                return Ok(slice);
+            }
+        }
+        let file = self.file()?;
+        let len = (end * 2).next_power_of_two().max(MAPPING_BYTES_MIN);
+        let mapping = file.map(len).map_err(failed("map", self.log_path()))?;
+        mapping.publish(end);
+        let slice = mapping.slice(start..end);
+        self.handles.write().mapping = Some(mapping);
+        slice
+            .ok_or_else(|| failed("map", self.log_path())(std::io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    /// Bytes `start..end` of the log file, read into memory: a bad disk answers with an error
+    /// here, where touching a mapping would end the process.
+    pub(crate) fn copy(&self, start: u64, end: u64) -> Result<Bytes, FileError> {
+        let len = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len];
+        self.file()?
+            .read_exact_at(&mut bytes, start)
+            .map_err(failed("read", self.log_path()))?;
+        Ok(bytes.into())
+    }
+
+    /// The batch that holds `offset`, or else the first one behind it, below byte `limit`.
+    pub(crate) fn locate(&self, offset: Offset, limit: u64) -> Result<Option<Located>, ReadError> {
+        let start = self.with_indexes(|indexes| indexes.offset.floor(offset))?;
+        let start = start.map_or(0, |entry| u64::from(entry.position));
+        let mut walk = self.walk(Check::Headers, start, limit)?;
+        while let Some(batch) = walk.next()? {
+            if batch.header.last_offset() >= offset {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a read of about `bytes_max` from the batch at `start` ends: between two batches, at
+    /// `limit` or before it, behind at least one batch.
+    pub(crate) fn cut(&self, start: Located, bytes_max: u64, limit: u64) -> Result<u64, ReadError> {
+        let wanted = start.position.saturating_add(bytes_max);
+        if wanted >= limit {
+            return Ok(limit);
+        }
+        let first_end = start.position + start.header.size_bytes() as u64;
+        let indexed = self.with_indexes(|indexes| indexes.offset.floor_position(wanted))?;
+        let mut end = indexed.unwrap_or(0).max(first_end).min(limit);
+        let mut walk = self.walk(Check::Headers, end, limit)?;
+        // Damage ahead does not keep what is sound before it from being read.
+        while let Ok(Some(_)) = walk.next() {
+            if walk.position() > wanted {
+                break;
+            }
+            end = walk.position();
+        }
+        Ok(end)
+    }
+
+    /// Batches from the one at byte `start` up to byte `limit`.
+    pub(crate) fn walk(
+        &self,
+        check: Check,
+        start: u64,
+        limit: u64,
+    ) -> Result<BatchWalk, FileError> {
+        Ok(BatchWalk::new(
+            self.file()?,
+            self.log_path(),
+            check,
+            start,
+            limit,
+        ))
+    }
+
+    /// The largest timestamp, with the last offset of the batch that holds it, as the time index
+    /// knows it.
+    pub(crate) fn max_timestamp(&self) -> Result<Option<(TimestampMs, Offset)>, ReadError> {
+        self.with_indexes(|indexes| indexes.max_timestamp)
+    }
+
+    /// Where a search for `timestamp` may start: no record before this offset is stamped so late.
+    pub(crate) fn floor_timestamp(&self, timestamp: TimestampMs) -> Result<Offset, ReadError> {
+        let floor = self.with_indexes(|indexes| indexes.time.floor(timestamp))?;
+        Ok(floor.map_or(self.base, |(_, offset)| offset))
+    }
+
+    /// Aborted transactions that touch `from..to`, and whether later segments cannot add more.
+    pub(crate) fn aborted(&self, from: Offset, to: Offset) -> Result<TxnSearch, ReadError> {
+        self.with_indexes(|indexes| indexes.txn.overlapping(from, to))
+    }
+
+    /// Lets go of the file, the mapping and, if they are all in their files, the indexes.
+    pub(crate) fn release(&self) {
+        *self.handles.write() = Handles::default();
+        let mut indexes = self.indexes.write();
+        if indexes.as_ref().is_some_and(Indexes::is_persisted) {
+            *indexes = None;
+        }
+    }
+
+    /// Writes index entries that are not in their files yet. Not synced: indexes are derived.
+    pub(crate) fn persist_indexes(&self) -> Result<(), FileError> {
+        match &mut *self.indexes.write() {
+            Some(indexes) => indexes.persist(&self.folder, self.base),
+            None => Ok(()),
+        }
+    }
+
+    /// Replaces the indexes by those that recovery built, and writes them anew.
+    pub(crate) fn set_indexes(&self, indexes: Indexes) -> Result<(), FileError> {
+        *self.indexes.write() = Some(indexes.rewrite(&self.folder, self.base)?);
+        Ok(())
+    }
+
+    /// Recovery found the end: whole batches below `end`, up to `next_offset`. Before any reader
+    /// knows the segment.
+    pub(crate) fn settle(&self, end: u64, next_offset: Offset) {
+        self.end.store(end, Ordering::Release);
+        self.next_offset.store(next_offset.get(), Ordering::Release);
+    }
+
+    /// What the index files say of everything below `offset`; `None` if they cannot be trusted.
+    pub(crate) fn indexes_below(&self, offset: Offset) -> Result<Option<Indexes>, FileError> {
+        let len = self
+            .file()?
+            .len()
+            .map_err(failed("read", self.log_path()))?;
+        let indexes = Indexes::read(&self.folder, self.base, len)?;
+        Ok(indexes.map(|mut indexes| {
+            indexes.truncate(offset);
+            indexes
+        }))
+    }
+
+    /// Makes everything written so far durable.
+    pub(crate) fn sync(&self) -> Result<(), FileError> {
+        self.file()?
+            .sync_data()
+            .map_err(failed("sync", self.log_path()))
+    }
+
+    /// The first indexed batch behind byte `position` that looks sound: where a reader can go on
+    /// behind damage.
+    pub(crate) fn sound_after(&self, position: u64) -> Option<Offset> {
+        let starts = self
+            .with_indexes(|indexes| indexes.offset.positions_after(position))
+            .ok()?;
+        starts.into_iter().find_map(|start| {
+            let mut walk = self.walk(Check::Checksums, start, self.end()).ok()?;
+            walk.next()
+                .ok()
+                .flatten()
+                .map(|batch| batch.header.base_offset())
+        })
+    }
+
+    /// Removes every file of this segment. Who still reads from it goes on reading.
+    pub(crate) fn remove_files(&self) -> Result<(), FileError> {
+        FileName::of_segment(self.base)
+            .iter()
+            .try_for_each(|name| self.folder.remove(name))
+    }
+
+    /// Removes indexes and seal.
+    pub(crate) fn remove_derived(&self) -> Result<(), FileError> {
+        for derived in [
+            FileName::Index,
+            FileName::TimeIndex,
+            FileName::TxnIndex,
+            FileName::Seal,
+        ] {
+            self.folder.remove(&derived(self.base))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn log_path(&self) -> std::path::PathBuf {
+        self.folder.path_of(&FileName::Log(self.base))
+    }
+
+    fn with_indexes<T>(&self, look: impl FnOnce(&Indexes) -> T) -> Result<T, ReadError> {
+        if let Some(indexes) = &*self.indexes.read() {
+            return Ok(look(indexes));
+        }
+        let mut slot = self.indexes.write();
+        let indexes = match &mut *slot {
+            Some(indexes) => indexes,
+            None => slot.insert(self.load_indexes()?),
+        };
+        Ok(look(indexes))
+    }
+
+    /// Reads the indexes from their files. One that is missing or does not fit is built anew from
+    /// the log: an index is never a reason to lose data.
+    fn load_indexes(&self) -> Result<Indexes, ReadError> {
+        match Indexes::read(&self.folder, self.base, self.end())? {
+            Some(indexes) => Ok(indexes),
+            None => {
+                let built = crate::recovery::build_indexes(self)?;
+                Ok(built.rewrite(&self.folder, self.base)?)
+            }
+        }
+    }
+
+    pub(crate) fn damage(&self, position: u64, detail: impl Into<String>) -> Damage {
+        Damage {
+            file: self.log_path(),
+            position,
+            detail: detail.into(),
+        }
+    }
+}

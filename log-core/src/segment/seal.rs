@@ -1,0 +1,80 @@
+//! The seal of a segment: what it must look like for ever after.
+//!
+//! Batch checksums cover neither base offsets nor leader epochs, and nothing covers a batch that
+//! is missing altogether. The seal does: the size and CRC-32 of the whole log file, and the offset
+//! that it ends before. It is written once, durably, after the segment and its indexes have been
+//! synced; a segment that has one needs no look at start.
+//!
+//! ```text
+//!   payload (after the checkpoint header, big endian)
+//!   0  log bytes   u64
+//!   8  log CRC-32  u32
+//!   12 next offset i64
+//! ```
+
+use log_proto::types::Offset;
+
+use super::{Check, FileName, Segment, WalkError};
+use crate::checkpoint::{CheckpointDamage, CheckpointKind, Reader, frame, unframe};
+use crate::error::FileError;
+use crate::folder::Folder;
+
+const VERSION: u16 = 1;
+const FILE_BYTES_MAX: u64 = 256;
+
+/// What a sealed segment must look like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Seal {
+    pub(crate) log_bytes: u64,
+    pub(crate) log_crc: u32,
+    pub(crate) next_offset: Offset,
+}
+
+impl Seal {
+    /// Reads the whole segment, checking every batch on the way: a seal never vouches for bytes
+    /// that are damaged already.
+    pub(crate) fn compute(segment: &Segment) -> Result<Self, WalkError> {
+        let log_bytes = segment.end();
+        let mut walk = segment
+            .walk(Check::Checksums, 0, log_bytes)?
+            .expecting(segment.base())
+            .with_read_crc();
+        while walk.next()?.is_some() {}
+        Ok(Self {
+            log_bytes,
+            log_crc: walk.read_crc(),
+            next_offset: segment.next_offset(),
+        })
+    }
+
+    /// The seal of the segment at `base`; `None` where there is none, or none that can be trusted.
+    pub(crate) fn read(folder: &Folder, base: Offset) -> Result<Option<Self>, FileError> {
+        let bytes = folder.read(&FileName::Seal(base), FILE_BYTES_MAX)?;
+        Ok(bytes.and_then(|bytes| Self::decode(&bytes).ok()))
+    }
+
+    /// Makes the seal durable.
+    pub(crate) fn write(&self, folder: &Folder, base: Offset) -> Result<(), FileError> {
+        crate::durable::replace(folder, &FileName::Seal(base), &self.encode())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(20);
+        payload.extend_from_slice(&self.log_bytes.to_be_bytes());
+        payload.extend_from_slice(&self.log_crc.to_be_bytes());
+        payload.extend_from_slice(&self.next_offset.get().to_be_bytes());
+        frame(CheckpointKind::Seal, VERSION, &payload)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CheckpointDamage> {
+        let (_, payload) = unframe(CheckpointKind::Seal, VERSION, bytes)?;
+        let mut reader = Reader::new(payload);
+        let seal = Self {
+            log_bytes: reader.take_u64()?,
+            log_crc: reader.take_u32()?,
+            next_offset: reader.take_offset()?,
+        };
+        reader.finish()?;
+        Ok(seal)
+    }
+}
