@@ -780,11 +780,10 @@ fn spawn_drain(files: &[Arc<File>]) -> JoinHandle<io::Result<()>> {
     let files = files.to_vec();
     thread::spawn(move || {
         thread::scope(|scope| {
-            let sync = |share: &[Arc<File>]| share.iter().try_for_each(|file| file.sync_data());
-            let shares = files.chunks(files.len().div_ceil(DRAIN_THREADS));
-            let threads: Vec<_> = shares
-                .map(|share| scope.spawn(move || sync(share)))
-                .collect();
+            let mut threads = Vec::new();
+            for share in files.chunks(files.len().div_ceil(DRAIN_THREADS)) {
+                threads.push(scope.spawn(|| share.iter().try_for_each(|file| file.sync_data())));
+            }
             threads
                 .into_iter()
                 .try_for_each(|thread| thread.join().expect("a helper thread returns its errors"))

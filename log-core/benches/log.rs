@@ -21,21 +21,11 @@ use log_core::{
 use tempfile::TempDir;
 
 /// Record bytes and records per batch.
-const SHAPES: [(usize, usize); 7] = [
-    (100, 1),
-    (100, 100),
-    (100, 1000),
-    (1024, 1),
-    (1024, 16),
-    (1024, 1000),
-    (65_536, 1),
-];
+const SHAPES: [(usize, usize); 7] =
+    [(100, 1), (100, 100), (100, 1000), (1024, 1), (1024, 16), (1024, 1000), (65_536, 1)];
 /// A fresh log after so many bytes, to keep the disk and the page cache out of the picture.
 const BYTES_PER_LOG: u64 = 512 << 20;
-const LAZY: FlushPolicy = FlushPolicy::Lazy {
-    messages: u64::MAX,
-    interval_ms: u64::MAX,
-};
+const LAZY: FlushPolicy = FlushPolicy::Lazy { messages: u64::MAX, interval_ms: u64::MAX };
 
 struct Bench {
     folder: TempDir,
@@ -45,22 +35,14 @@ struct Bench {
 
 impl Bench {
     fn new(flush: FlushPolicy) -> Self {
-        Self::with(LogConfig {
-            flush,
-            max_message_bytes: 128 << 20,
-            ..LogConfig::default()
-        })
+        Self::with(LogConfig { flush, max_message_bytes: 128 << 20, ..LogConfig::default() })
     }
 
     fn with(config: LogConfig) -> Self {
         let folder = fresh_folder();
         let committer = Committer::start(2);
         let log = open(folder.path(), &committer, config);
-        Self {
-            folder,
-            committer,
-            log,
-        }
+        Self { folder, committer, log }
     }
 
     fn append(&self, batch: &Bytes) -> Offset {
@@ -70,10 +52,7 @@ impl Bench {
 
     fn append_checked(&self, batch: &CheckedBatch) -> Offset {
         let epoch = self.log.leader_epoch();
-        let appended = self
-            .log
-            .append(batch, AppendOrigin::Client, epoch)
-            .expect("room on disk");
+        let appended = self.log.append(batch, AppendOrigin::Client, epoch).expect("room on disk");
         appended.last_offset
     }
 }
@@ -90,32 +69,19 @@ fn fresh_folder() -> TempDir {
 }
 
 fn open(folder: &Path, committer: &Arc<Committer>, config: LogConfig) -> Log {
-    let identity = LogIdentity {
-        topic_id: uuid::Uuid::from_u128(1),
-        partition: 0,
-    };
+    let identity = LogIdentity { topic_id: uuid::Uuid::from_u128(1), partition: 0 };
     let open = OpenLog::new(folder.join("bench-0"), identity, Arc::clone(committer));
-    Log::open(OpenLog { config, ..open })
-        .expect("a sound log")
-        .0
+    Log::open(OpenLog { config, ..open }).expect("a sound log").0
 }
 
 fn batch_of(record_bytes: usize, records: usize) -> Bytes {
-    let now = i64::try_from(
-        std::time::UNIX_EPOCH
-            .elapsed()
-            .expect("a clock after 1970")
-            .as_millis(),
-    );
-    let value: Vec<u8> = (0..record_bytes)
-        .map(|byte| (byte * 31 % 251) as u8)
-        .collect();
+    let now =
+        i64::try_from(std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_millis());
+    let value: Vec<u8> = (0..record_bytes).map(|byte| (byte * 31 % 251) as u8).collect();
     let mut builder = BatchBuilder::new(BatchOptions::default());
     for _ in 0..records {
         let stamp = TimestampMs::new(now.expect("a date in range"));
-        builder
-            .push(stamp, None, Some(&value), &[])
-            .expect("a small record");
+        builder.push(stamp, None, Some(&value), &[]).expect("a small record");
     }
     builder.build().expect("a small batch")
 }
@@ -167,8 +133,7 @@ fn append(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("raw pwrite", &shape), |bencher| {
             bencher.iter_custom(|iters| {
                 measured(iters, size, raw_file, |(_, file), step| {
-                    file.write_all_at(&batch, step * size)
-                        .expect("room on disk");
+                    file.write_all_at(&batch, step * size).expect("room on disk");
                 })
             });
         });
@@ -178,9 +143,7 @@ fn append(criterion: &mut Criterion) {
 
 fn append_synced(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append/synced");
-    group
-        .sample_size(20)
-        .measurement_time(Duration::from_secs(3));
+    group.sample_size(20).measurement_time(Duration::from_secs(3));
     for (record_bytes, records) in [(100, 1), (1024, 1), (1024, 16), (1024, 1000), (65_536, 1)] {
         let batch = batch_of(record_bytes, records);
         let size = batch.len() as u64;
@@ -194,26 +157,19 @@ fn append_synced(criterion: &mut Criterion) {
                     || Bench::new(FlushPolicy::EveryAppend),
                     |bench, _| {
                         let last = bench.append(&batch);
-                        bench
-                            .log
-                            .wait_durable(last.next())
-                            .expect("a disk that syncs");
+                        bench.log.wait_durable(last.next()).expect("a disk that syncs");
                     },
                 )
             });
         });
-        group.bench_function(
-            BenchmarkId::new("raw pwrite + fdatasync", &shape),
-            |bencher| {
-                bencher.iter_custom(|iters| {
-                    measured(iters, size, raw_file, |(_, file), step| {
-                        file.write_all_at(&batch, step * size)
-                            .expect("room on disk");
-                        file.sync_data().expect("a disk that syncs");
-                    })
-                });
-            },
-        );
+        group.bench_function(BenchmarkId::new("raw pwrite + fdatasync", &shape), |bencher| {
+            bencher.iter_custom(|iters| {
+                measured(iters, size, raw_file, |(_, file), step| {
+                    file.write_all_at(&batch, step * size).expect("room on disk");
+                    file.sync_data().expect("a disk that syncs");
+                })
+            });
+        });
     }
     group.finish();
 }
@@ -222,11 +178,8 @@ const READ_BYTES: u64 = 256 << 20;
 
 /// A log of [`READ_BYTES`] in 16 KiB batches over several segments.
 fn filled() -> Bench {
-    let bench = Bench::with(LogConfig {
-        flush: LAZY,
-        segment_bytes: 128 << 20,
-        ..LogConfig::default()
-    });
+    let bench =
+        Bench::with(LogConfig { flush: LAZY, segment_bytes: 128 << 20, ..LogConfig::default() });
     let batch = bench.log.check(batch_of(1024, 16)).expect("a sound batch");
     for _ in 0..READ_BYTES / batch.bytes().len() as u64 {
         bench.append_checked(&batch);
@@ -237,28 +190,21 @@ fn filled() -> Bench {
 
 fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
-    let whole = words.iter().fold(0u64, |sum, word| {
-        sum.wrapping_add(u64::from_le_bytes(*word))
-    });
-    rest.iter()
-        .fold(whole, |sum, byte| sum.wrapping_add(u64::from(*byte)))
+    let whole = words.iter().fold(0u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+    rest.iter().fold(whole, |sum, byte| sum.wrapping_add(u64::from(*byte)))
 }
 
 fn read_sequentially(criterion: &mut Criterion) {
     let bench = filled();
     let mut group = criterion.benchmark_group("read/sequential");
-    group
-        .sample_size(20)
-        .throughput(Throughput::Bytes(bench.log.describe().size_bytes));
+    group.sample_size(20).throughput(Throughput::Bytes(bench.log.describe().size_bytes));
     group.bench_function("log, 1 MiB fetches", |bencher| {
         bencher.iter(|| {
             let mut from = Offset::ZERO;
             let mut total = 0u64;
             loop {
-                let fetched = bench
-                    .log
-                    .read(from, 1 << 20, Isolation::HighWatermark)
-                    .expect("a sound log");
+                let fetched =
+                    bench.log.read(from, 1 << 20, Isolation::HighWatermark).expect("a sound log");
                 if fetched.batches.is_empty() {
                     break total;
                 }
@@ -269,11 +215,7 @@ fn read_sequentially(criterion: &mut Criterion) {
     });
     let segments = whole_segments(&bench.log);
     group.bench_function("raw mapping", |bencher| {
-        bencher.iter(|| {
-            segments
-                .iter()
-                .fold(0u64, |total, bytes| total.wrapping_add(sum(bytes)))
-        });
+        bencher.iter(|| segments.iter().fold(0u64, |total, bytes| total.wrapping_add(sum(bytes))));
     });
     group.finish();
 }
@@ -287,9 +229,7 @@ fn whole_segments(log: &Log) -> Vec<Bytes> {
     let mut from = Offset::ZERO;
     let mut segments = Vec::new();
     while from < log.offsets().high_watermark {
-        let fetched = log
-            .read(from, usize::MAX, Isolation::HighWatermark)
-            .expect("a sound log");
+        let fetched = log.read(from, usize::MAX, Isolation::HighWatermark).expect("a sound log");
         from = next_offset(&fetched.batches);
         segments.push(fetched.batches);
     }
@@ -337,12 +277,7 @@ fn look_up(criterion: &mut Criterion) {
         });
     });
     group.bench_function("offset for timestamp", |bencher| {
-        bencher.iter(|| {
-            bench
-                .log
-                .offset_for_timestamp(TimestampMs::new(1))
-                .expect("a sound log")
-        });
+        bencher.iter(|| bench.log.offset_for_timestamp(TimestampMs::new(1)).expect("a sound log"));
     });
     group.finish();
 }
@@ -351,22 +286,16 @@ fn recover(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("recovery");
     let folder = fresh_folder();
     let committer = Committer::start(2);
-    let config = LogConfig {
-        flush: LAZY,
-        ..LogConfig::default()
-    };
+    let config = LogConfig { flush: LAZY, ..LogConfig::default() };
     let log = open(folder.path(), &committer, config.clone());
     let batch = log.check(batch_of(1024, 16)).expect("a sound batch");
     for _ in 0..READ_BYTES / batch.bytes().len() as u64 {
-        log.append(&batch, AppendOrigin::Client, log.leader_epoch())
-            .expect("room on disk");
+        log.append(&batch, AppendOrigin::Client, log.leader_epoch()).expect("room on disk");
     }
     log.close().expect("a disk that syncs");
     drop(log);
     let checkpoint = folder.path().join("bench-0/checkpoint");
-    group
-        .sample_size(10)
-        .throughput(Throughput::Bytes(READ_BYTES));
+    group.sample_size(10).throughput(Throughput::Bytes(READ_BYTES));
     group.bench_function("scan of everything, no checkpoint", |bencher| {
         bencher.iter(|| {
             fs::remove_file(&checkpoint).expect("written by close or by the last recovery");
@@ -377,9 +306,7 @@ fn recover(criterion: &mut Criterion) {
         bencher.iter(|| {
             let path = folder.path().join("bench-0/00000000000000000000.log");
             let bytes = fs::read(&path).expect("the segment");
-            fs::File::open(&path)
-                .and_then(|file| file.sync_data())
-                .expect("a disk that syncs");
+            fs::File::open(&path).and_then(|file| file.sync_data()).expect("a disk that syncs");
             sum(&bytes)
         });
     });
@@ -387,12 +314,5 @@ fn recover(criterion: &mut Criterion) {
     committer.stop();
 }
 
-criterion_group!(
-    benches,
-    append,
-    append_synced,
-    read_sequentially,
-    look_up,
-    recover
-);
+criterion_group!(benches, append, append_synced, read_sequentially, look_up, recover);
 criterion_main!(benches);

@@ -13,14 +13,17 @@ use std::sync::Arc;
 use log_proto::record::{BatchHeader, CheckedBatch, PlacedHeader, TimestampType};
 use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
 
-use crate::config::LogConfig;
+use crate::config::{FlushPolicy, LogConfig};
 use crate::error::{AppendError, FileError};
 use crate::index::AbortedTxn;
 use crate::leader_epoch::LeaderEpochCache;
 use crate::log::{Inner, Rolled};
 use crate::offsets::{self, EndedTxn, Tail};
 use crate::producer::{AppendInfo, AppendOrigin, ProducerStates, SequenceCheck, TxnOutcome};
-use crate::segment::{ActiveSegment, NewBatch, WriteFault};
+use crate::segment::{ActiveSegment, NewBatch, Room, WriteFault};
+
+/// With so many bytes a sync, making room ahead costs more than it saves; see [`Room`].
+const ROOM_AHEAD_BELOW_BYTES: u64 = 128 << 10;
 
 /// Where a batch went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,21 +82,11 @@ impl Inner {
         let mut writer = self.writer.lock();
         self.check_writable(&writer, leader_epoch)?;
         let base_offset = writer.next_offset;
-        if base_offset
-            .checked_add(i64::from(batch.header().record_count()))
-            .is_none()
-        {
+        if base_offset.checked_add(i64::from(batch.header().record_count())).is_none() {
             return Err(AppendError::OffsetsExhausted);
         }
-        let info = match writer
-            .producers
-            .check(batch.header(), origin, batch.control().as_ref())?
-        {
-            SequenceCheck::Duplicate {
-                base_offset,
-                last_offset,
-                timestamp,
-            } => {
+        let info = match writer.producers.check(batch.header(), origin, batch.control().as_ref())? {
+            SequenceCheck::Duplicate { base_offset, last_offset, timestamp } => {
                 let append_time = append_time.map(|_| timestamp);
                 return Ok(self.answer(
                     base_offset,
@@ -126,13 +119,7 @@ impl Inner {
         kind: AppendKind,
     ) -> Appended {
         let log_start = self.marks.offsets().log_start;
-        Appended {
-            base_offset,
-            last_offset,
-            log_start,
-            append_time,
-            kind,
-        }
+        Appended { base_offset, last_offset, log_start, append_time, kind }
     }
 
     fn check_writable(&self, writer: &Writer, found: LeaderEpoch) -> Result<(), AppendError> {
@@ -157,19 +144,10 @@ impl Inner {
         config: &LogConfig,
         now: TimestampMs,
     ) -> Result<(), AppendError> {
-        let batch = NewBatch {
-            header: placed.header(),
-            header_bytes: placed.bytes(),
-            body,
-        };
-        writer
-            .active
-            .prepare()
-            .map_err(|error| self.fail(error.to_string()))?;
-        match writer
-            .active
-            .append(&batch, config.index_interval_bytes, now)
-        {
+        let batch = NewBatch { header: placed.header(), header_bytes: placed.bytes(), body };
+        writer.active.prepare().map_err(|error| self.fail(error.to_string()))?;
+        let room = self.room_for(&batch, config);
+        match writer.active.append(&batch, config.index_interval_bytes, room, now) {
             Ok(()) => Ok(()),
             Err(WriteFault::Undone(error)) if error.is_disk_full() => {
                 Err(AppendError::DiskFull(error))
@@ -178,6 +156,18 @@ impl Inner {
             Err(WriteFault::Undone(error) | WriteFault::Torn(error)) => {
                 Err(self.fail(error.to_string()).into())
             }
+        }
+    }
+
+    /// Room ahead pays where a sync follows each few bytes.
+    fn room_for(&self, batch: &NewBatch<'_>, config: &LogConfig) -> Room {
+        let size = batch.header.size_bytes() as u64;
+        if config.flush == FlushPolicy::EveryAppend
+            && self.flush.unsynced_bytes() + size < ROOM_AHEAD_BELOW_BYTES
+        {
+            Room::Ahead
+        } else {
+            Room::AsNeeded
         }
     }
 
@@ -218,10 +208,7 @@ impl Inner {
         let sealed = std::mem::replace(&mut writer.active, next).seal();
         // Noted as unsynced before the new segment is known to anyone: no durable offset in the
         // new one can pass the old one's bytes.
-        self.flush.rolled(Rolled {
-            segment: sealed,
-            producers: writer.producers.clone(),
-        });
+        self.flush.rolled(Rolled { segment: sealed, producers: Some(writer.producers.clone()) });
         self.segments.push(Arc::clone(writer.active.segment()));
         Ok(())
     }
@@ -265,18 +252,11 @@ fn admit_timestamps(
     now: TimestampMs,
 ) -> Result<(), AppendError> {
     let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-    let earliest = now
-        .get()
-        .saturating_sub(signed(config.timestamp_before_max_ms));
-    let latest = now
-        .get()
-        .saturating_add(signed(config.timestamp_after_max_ms));
+    let earliest = now.get().saturating_sub(signed(config.timestamp_before_max_ms));
+    let latest = now.get().saturating_add(signed(config.timestamp_after_max_ms));
     let outside =
         |stamp: TimestampMs| stamp.get() >= 0 && !(earliest..=latest).contains(&stamp.get());
-    match [batch.min_timestamp(), batch.max_timestamp()]
-        .into_iter()
-        .find(|stamp| outside(*stamp))
-    {
+    match [batch.min_timestamp(), batch.max_timestamp()].into_iter().find(|stamp| outside(*stamp)) {
         None => Ok(()),
         Some(found) => Err(AppendError::TimestampOutOfRange {
             found,

@@ -137,43 +137,27 @@ pub(crate) fn unframe(
     newest: u16,
     bytes: &[u8],
 ) -> Result<(u16, &[u8]), CheckpointDamage> {
-    let wrong_length = |expected: u64| CheckpointDamage::Length {
-        kind,
-        expected,
-        found: bytes.len() as u64,
-    };
+    let wrong_length =
+        |expected: u64| CheckpointDamage::Length { kind, expected, found: bytes.len() as u64 };
     let overhead = (HEADER_BYTES + CHECKSUM_BYTES) as u64;
     let mut reader = Reader::new(bytes);
     let header = read_header(&mut reader).map_err(|_| wrong_length(overhead))?;
     if header.magic != kind.magic() {
         let (expected, found) = (kind.magic(), header.magic);
-        return Err(CheckpointDamage::Magic {
-            kind,
-            expected,
-            found,
-        });
+        return Err(CheckpointDamage::Magic { kind, expected, found });
     }
     let whole = overhead + u64::from(header.payload_len);
     if bytes.len() as u64 != whole {
         return Err(wrong_length(whole));
     }
-    let (covered, stored) = bytes
-        .split_last_chunk::<CHECKSUM_BYTES>()
-        .ok_or_else(|| wrong_length(whole))?;
+    let (covered, stored) =
+        bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or_else(|| wrong_length(whole))?;
     let (expected, found) = (crc32fast::hash(covered), u32::from_be_bytes(*stored));
     if expected != found {
-        return Err(CheckpointDamage::Checksum {
-            kind,
-            expected,
-            found,
-        });
+        return Err(CheckpointDamage::Checksum { kind, expected, found });
     }
     if header.version == 0 || header.version > newest {
-        return Err(CheckpointDamage::Version {
-            kind,
-            newest,
-            found: header.version,
-        });
+        return Err(CheckpointDamage::Version { kind, newest, found: header.version });
     }
     Ok((header.version, &covered[HEADER_BYTES..]))
 }
@@ -235,10 +219,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Starts at the first byte.
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            remaining: bytes,
-            position: 0,
-        }
+        Self { remaining: bytes, position: 0 }
     }
 
     /// Bytes not yet taken.
@@ -275,11 +256,7 @@ impl<'a> Reader<'a> {
     ) -> Result<T, PayloadDamage> {
         let position = self.position;
         let found = take(self)?;
-        accept(found).ok_or(PayloadDamage::Value {
-            position,
-            what,
-            found: found.into(),
-        })
+        accept(found).ok_or(PayloadDamage::Value { position, what, found: found.into() })
     }
 
     /// The next offset.
@@ -290,23 +267,12 @@ impl<'a> Reader<'a> {
     /// Damage unless every byte was taken.
     pub(crate) const fn finish(self) -> Result<(), PayloadDamage> {
         let (position, remaining) = (self.position, self.remaining.len() as u64);
-        if remaining == 0 {
-            Ok(())
-        } else {
-            Err(PayloadDamage::Trailing {
-                position,
-                remaining,
-            })
-        }
+        if remaining == 0 { Ok(()) } else { Err(PayloadDamage::Trailing { position, remaining }) }
     }
 
     const fn truncated(&self, wanted: u64) -> PayloadDamage {
         let (position, remaining) = (self.position, self.remaining.len() as u64);
-        PayloadDamage::Truncated {
-            position,
-            wanted,
-            remaining,
-        }
+        PayloadDamage::Truncated { position, wanted, remaining }
     }
 }
 
@@ -379,10 +345,7 @@ mod tests {
     fn golden_bytes_of_a_frame() {
         let bytes = frame(CheckpointKind::Seal, 1, b"abc");
         assert_eq!(bytes, b"CRSL\x00\x01\x00\x00\x00\x03abc\xae\xd3\x14\xdf");
-        assert_eq!(
-            unframe(CheckpointKind::Seal, 1, &bytes),
-            Ok((1, &b"abc"[..]))
-        );
+        assert_eq!(unframe(CheckpointKind::Seal, 1, &bytes), Ok((1, &b"abc"[..])));
     }
 
     #[test]
@@ -401,37 +364,20 @@ mod tests {
         let kind = CheckpointKind::LogStart;
         for found in [0, 3, u16::MAX] {
             let refused = unframe(kind, 2, &frame(kind, found, b"")).unwrap_err();
-            assert_eq!(
-                refused,
-                CheckpointDamage::Version {
-                    kind,
-                    newest: 2,
-                    found
-                }
-            );
+            assert_eq!(refused, CheckpointDamage::Version { kind, newest: 2, found });
         }
-        assert_eq!(
-            unframe(kind, 2, &frame(kind, 1, b"old")),
-            Ok((1, &b"old"[..]))
-        );
+        assert_eq!(unframe(kind, 2, &frame(kind, 1, b"old")), Ok((1, &b"old"[..])));
     }
 
     #[test]
     fn a_reader_stops_at_the_end_and_says_where() {
         let mut reader = Reader::new(&[0, 1, 2]);
         assert_eq!(reader.take_u16(), Ok(1));
-        let truncated = PayloadDamage::Truncated {
-            position: 2,
-            wanted: 4,
-            remaining: 1,
-        };
+        let truncated = PayloadDamage::Truncated { position: 2, wanted: 4, remaining: 1 };
         assert_eq!(reader.take_i32(), Err(truncated));
         assert_eq!(reader.take_u8(), Ok(2));
         assert_eq!(reader.finish(), Ok(()));
-        let trailing = PayloadDamage::Trailing {
-            position: 0,
-            remaining: 3,
-        };
+        let trailing = PayloadDamage::Trailing { position: 0, remaining: 3 };
         assert_eq!(Reader::new(&[0; 3]).finish(), Err(trailing));
     }
 
@@ -449,11 +395,7 @@ mod tests {
     fn a_count_is_bounded_by_what_remains() {
         let reader = Reader::new(&[0; 24]);
         assert_eq!(reader.room_for(3, 8), Ok(3));
-        let truncated = PayloadDamage::Truncated {
-            position: 0,
-            wanted: 32,
-            remaining: 24,
-        };
+        let truncated = PayloadDamage::Truncated { position: 0, wanted: 32, remaining: 24 };
         assert_eq!(reader.room_for(4, 8), Err(truncated));
         assert!(reader.room_for(u32::MAX, usize::MAX).is_err());
     }

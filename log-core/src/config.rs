@@ -123,42 +123,23 @@ pub struct ConfigError {
 impl LogConfig {
     /// Refuses settings outside their range, by name.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let refuse = |name, found, expected| {
-            Err(ConfigError {
-                name,
-                found,
-                expected,
-            })
-        };
+        let refuse = |name, found, expected| Err(ConfigError { name, found, expected });
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {
-            return refuse(
-                "segment.bytes",
-                self.segment_bytes.into(),
-                "1024 to 2147483647",
-            );
+            return refuse("segment.bytes", self.segment_bytes.into(), "1024 to 2147483647");
         }
         if self.segment_ms == 0 {
             return refuse("segment.ms", 0, "at least 1");
         }
         if self.max_message_bytes > SEGMENT_BYTES_MAX {
-            return refuse(
-                "max.message.bytes",
-                self.max_message_bytes.into(),
-                "0 to 2147483647",
-            );
+            return refuse("max.message.bytes", self.max_message_bytes.into(), "0 to 2147483647");
         }
         if self.producer_id_expiration_ms == 0 {
             return refuse("producer.id.expiration.ms", 0, "at least 1");
         }
         match self.flush {
-            FlushPolicy::Lazy {
-                messages: messages @ 0..=1,
-                ..
-            } => refuse(
-                "flush.messages",
-                messages,
-                "at least 2 for a lazily synced log",
-            ),
+            FlushPolicy::Lazy { messages: messages @ 0..=1, .. } => {
+                refuse("flush.messages", messages, "at least 2 for a lazily synced log")
+            }
             FlushPolicy::Lazy { .. } | FlushPolicy::EveryAppend => Ok(()),
         }
     }
@@ -184,19 +165,10 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused_by_name() {
-        let small = LogConfig {
-            segment_bytes: 1023,
-            ..LogConfig::default()
-        };
+        let small = LogConfig { segment_bytes: 1023, ..LogConfig::default() };
         assert_eq!(small.validate().unwrap_err().name, "segment.bytes");
-        let eager = FlushPolicy::Lazy {
-            messages: 1,
-            interval_ms: 1,
-        };
-        let lazy = LogConfig {
-            flush: eager,
-            ..LogConfig::default()
-        };
+        let eager = FlushPolicy::Lazy { messages: 1, interval_ms: 1 };
+        let lazy = LogConfig { flush: eager, ..LogConfig::default() };
         assert_eq!(lazy.validate().unwrap_err().name, "flush.messages");
     }
 }

@@ -41,8 +41,7 @@ fn write_aside(
     let aside = FileName::Temporary(Box::new(name.clone()));
     let path = folder.path_of(&aside);
     let file = folder.open(&aside, OpenMode::CreateOrEmpty)?;
-    file.write_at(&[IoSlice::new(bytes)], 0)
-        .map_err(failed("write", path.clone()))?;
+    file.write_at(&[IoSlice::new(bytes)], 0).map_err(failed("write", path.clone()))?;
     if synced == Synced::Yes {
         file.sync_data().map_err(failed("sync", path))?;
     }

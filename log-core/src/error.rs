@@ -39,10 +39,7 @@ pub struct FileError {
 impl FileError {
     /// Whether the disk, or the user's share of it, is full.
     pub fn is_disk_full(&self) -> bool {
-        matches!(
-            self.source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        )
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 }
 
@@ -172,10 +169,7 @@ pub enum ReadError {
 
 impl From<Damage> for ReadError {
     fn from(damage: Damage) -> Self {
-        Self::Damaged {
-            damage,
-            resume_at: None,
-        }
+        Self::Damaged { damage, resume_at: None }
     }
 }
 

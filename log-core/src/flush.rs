@@ -43,18 +43,12 @@ impl Turn {
 
     /// Notes that there is work; says whether the log must be queued for it.
     fn ask(&self) -> Ask {
-        let asked = self
-            .0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |turn| match turn {
-                Self::IDLE => Some(Self::QUEUED),
-                Self::RUNNING => Some(Self::AGAIN),
-                _ => None,
-            });
-        if asked == Ok(Self::IDLE) {
-            Ask::Queue
-        } else {
-            Ask::Noted
-        }
+        let asked = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |turn| match turn {
+            Self::IDLE => Some(Self::QUEUED),
+            Self::RUNNING => Some(Self::AGAIN),
+            _ => None,
+        });
+        if asked == Ok(Self::IDLE) { Ask::Queue } else { Ask::Noted }
     }
 
     fn begin(&self) {
@@ -62,12 +56,8 @@ impl Turn {
     }
 
     fn end(&self) -> Ask {
-        let done = self.0.compare_exchange(
-            Self::RUNNING,
-            Self::IDLE,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
+        let done =
+            self.0.compare_exchange(Self::RUNNING, Self::IDLE, Ordering::AcqRel, Ordering::Acquire);
         if done.is_ok() {
             return Ask::Noted;
         }
@@ -122,9 +112,7 @@ impl Ord for Later {
 
 impl std::fmt::Debug for Committer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Committer")
-            .field("waiting", &self.queue.lock().ready.len())
-            .finish()
+        f.debug_struct("Committer").field("waiting", &self.queue.lock().ready.len()).finish()
     }
 }
 
@@ -169,10 +157,7 @@ impl Committer {
     /// Has the log committed after `delay`, unless that happened before.
     pub(crate) fn submit_after(&self, log: &Arc<dyn Commit>, delay: Duration) {
         let due = Instant::now() + delay;
-        self.queue.lock().later.push(Later {
-            due,
-            log: Arc::downgrade(log),
-        });
+        self.queue.lock().later.push(Later { due, log: Arc::downgrade(log) });
         self.work.notify_one();
     }
 
@@ -240,11 +225,7 @@ mod tests {
     impl Counted {
         fn new() -> Arc<Self> {
             let permits = (Mutex::new(0), Condvar::new());
-            Arc::new(Self {
-                turn: Turn::default(),
-                begun: AtomicUsize::new(0),
-                permits,
-            })
+            Arc::new(Self { turn: Turn::default(), begun: AtomicUsize::new(0), permits })
         }
 
         fn permit(&self, count: usize) {

@@ -16,10 +16,7 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn new(path: PathBuf, storage: Arc<dyn Storage>) -> Self {
-        Self {
-            path: path.into(),
-            storage,
-        }
+        Self { path: path.into(), storage }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -51,9 +48,7 @@ impl Folder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("open", path)(error)),
         };
-        file.read_to_vec(bytes_max)
-            .map(Some)
-            .map_err(failed("read", path))
+        file.read_to_vec(bytes_max).map(Some).map_err(failed("read", path))
     }
 
     /// Removes a file; one that is not there is fine.
@@ -69,15 +64,11 @@ impl Folder {
 
     pub(crate) fn rename(&self, from: &FileName, to: &FileName) -> Result<(), FileError> {
         let path = self.path_of(from);
-        self.storage
-            .rename(&path, &self.path_of(to))
-            .map_err(failed("rename", path))
+        self.storage.rename(&path, &self.path_of(to)).map_err(failed("rename", path))
     }
 
     pub(crate) fn list(&self) -> Result<Vec<Entry>, FileError> {
-        self.storage
-            .list(&self.path)
-            .map_err(failed("list", self.path.to_path_buf()))
+        self.storage.list(&self.path).map_err(failed("list", self.path.to_path_buf()))
     }
 
     /// How many bytes the file has.
@@ -89,22 +80,15 @@ impl Folder {
     /// Removes the folder with all it holds, durably.
     pub(crate) fn remove_all(&self) -> Result<(), FileError> {
         let path = self.path.to_path_buf();
-        self.storage
-            .remove_folder(&path)
-            .map_err(failed("remove", path.clone()))?;
+        self.storage.remove_folder(&path).map_err(failed("remove", path.clone()))?;
         match path.parent() {
-            Some(above) => self
-                .storage
-                .sync_folder(above)
-                .map_err(failed("sync", path)),
+            Some(above) => self.storage.sync_folder(above).map_err(failed("sync", path)),
             None => Ok(()),
         }
     }
 
     pub(crate) fn sync(&self) -> Result<(), FileError> {
-        self.storage
-            .sync_folder(&self.path)
-            .map_err(failed("sync", self.path.to_path_buf()))
+        self.storage.sync_folder(&self.path).map_err(failed("sync", self.path.to_path_buf()))
     }
 }
 
@@ -113,9 +97,5 @@ pub(crate) fn failed(
     operation: &'static str,
     file: PathBuf,
 ) -> impl FnOnce(std::io::Error) -> FileError {
-    move |source| FileError {
-        operation,
-        file,
-        source,
-    }
+    move |source| FileError { operation, file, source }
 }

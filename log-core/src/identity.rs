@@ -25,11 +25,7 @@ pub struct LogIdentity {
 
 impl fmt::Display for LogIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "partition {} of topic id {}",
-            self.partition, self.topic_id
-        )
+        write!(f, "partition {} of topic id {}", self.partition, self.topic_id)
     }
 }
 
@@ -59,27 +55,20 @@ impl LogIdentity {
         };
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
             let file = folder.path_of(&FileName::Partition);
-            Damage {
-                file,
-                position: 0,
-                detail: error.to_string(),
-            }
-            .into()
+            Damage { file, position: 0, detail: error.to_string() }.into()
         })
     }
 
     fn write(self, folder: &Folder) -> Result<(), FileError> {
         let path = folder.path();
         let storage = folder.storage();
-        storage
-            .create_folder(path)
-            .map_err(failed("create", path.to_path_buf()))?;
+        storage.create_folder(path).map_err(failed("create", path.to_path_buf()))?;
         let json = serde_json::to_vec(&self).expect("two plain fields always encode");
         crate::durable::replace(folder, &FileName::Partition, &json)?;
         match path.parent() {
-            Some(above) if !above.as_os_str().is_empty() => storage
-                .sync_folder(above)
-                .map_err(failed("sync", above.to_path_buf())),
+            Some(above) if !above.as_os_str().is_empty() => {
+                storage.sync_folder(above).map_err(failed("sync", above.to_path_buf()))
+            }
             _ => Ok(()),
         }
     }

@@ -72,9 +72,7 @@ pub fn log_files(path: &Path) -> Result<Vec<PathBuf>, InspectError> {
     let storage = Disk;
     let mut files: Vec<PathBuf> = if path.is_dir() {
         use crate::io::Storage;
-        let entries = storage
-            .list(path)
-            .map_err(failed("list", path.to_path_buf()))?;
+        let entries = storage.list(path).map_err(failed("list", path.to_path_buf()))?;
         let logs = entries
             .into_iter()
             .filter(|entry| entry.kind == EntryKind::File && base_offset(&entry.name).is_some());
@@ -84,10 +82,7 @@ pub fn log_files(path: &Path) -> Result<Vec<PathBuf>, InspectError> {
     };
     files.sort_unstable();
     let named_log = |file: &PathBuf| {
-        file.file_name()
-            .and_then(|name| name.to_str())
-            .and_then(base_offset)
-            .is_some()
+        file.file_name().and_then(|name| name.to_str()).and_then(base_offset).is_some()
     };
     if files.is_empty() || !files.iter().all(named_log) {
         return Err(InspectError::NoLog(path.to_path_buf()));
@@ -97,10 +92,7 @@ pub fn log_files(path: &Path) -> Result<Vec<PathBuf>, InspectError> {
 
 /// What each segment that `path` names holds.
 pub fn segments(path: &Path) -> Result<Vec<SegmentStat>, InspectError> {
-    log_files(path)?
-        .iter()
-        .map(|file| Opened::open(file)?.stat())
-        .collect()
+    log_files(path)?.iter().map(|file| Opened::open(file)?.stat()).collect()
 }
 
 /// Checks every byte of the log files that `path` names, and everything derived from them.
@@ -129,11 +121,7 @@ pub fn verify(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<VerifyReport
 pub fn batches(log_file: &Path) -> Result<Batches, InspectError> {
     let opened = Opened::open(log_file)?;
     let walk = opened.walk(Check::Checksums);
-    Ok(Batches {
-        opened,
-        walk,
-        ended: false,
-    })
+    Ok(Batches { opened, walk, ended: false })
 }
 
 /// See [`batches`].
@@ -194,38 +182,18 @@ fn base_offset(name: &str) -> Option<Offset> {
 impl Opened {
     fn open(path: &Path) -> Result<Self, InspectError> {
         let no_log = || InspectError::NoLog(path.to_path_buf());
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .ok_or_else(no_log)?;
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(no_log)?;
         let base = base_offset(name).ok_or_else(no_log)?;
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let folder = Folder::new(
-            parent.unwrap_or(Path::new(".")).to_path_buf(),
-            Arc::new(Disk),
-        );
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = Folder::new(parent.unwrap_or(Path::new(".")).to_path_buf(), Arc::new(Disk));
         let file = folder.open(&FileName::Log(base), OpenMode::Read)?;
         let len = file.len().map_err(failed("read", path.to_path_buf()))?;
-        Ok(Self {
-            folder,
-            path: path.to_path_buf(),
-            base,
-            file,
-            len,
-        })
+        Ok(Self { folder, path: path.to_path_buf(), base, file, len })
     }
 
     fn walk(&self, check: Check) -> BatchWalk {
-        BatchWalk::new(
-            Arc::clone(&self.file),
-            self.path.clone(),
-            check,
-            0,
-            self.len,
-        )
-        .expecting(self.base)
+        BatchWalk::new(Arc::clone(&self.file), self.path.clone(), check, 0, self.len)
+            .expecting(self.base)
     }
 
     fn read(&self, located: &Located) -> BatchAt {
@@ -251,12 +219,9 @@ impl Opened {
             records: 0,
             max_timestamp: None,
             index_bytes: [
-                self.derived(&FileName::Index(self.base))?
-                    .map(|bytes| bytes.len() as u64),
-                self.derived(&FileName::TimeIndex(self.base))?
-                    .map(|bytes| bytes.len() as u64),
-                self.derived(&FileName::TxnIndex(self.base))?
-                    .map(|bytes| bytes.len() as u64),
+                self.derived(&FileName::Index(self.base))?.map(|bytes| bytes.len() as u64),
+                self.derived(&FileName::TimeIndex(self.base))?.map(|bytes| bytes.len() as u64),
+                self.derived(&FileName::TxnIndex(self.base))?.map(|bytes| bytes.len() as u64),
             ],
             sealed: Seal::read(&self.folder, self.base)?.is_some(),
         };
@@ -304,9 +269,7 @@ impl Opened {
         let seal = self.verify_seal(report)?;
         if let Some(seal) = seal {
             if whole && (seal.log_bytes, seal.log_crc) != (self.len, walk.read_crc()) {
-                report
-                    .damages
-                    .push(self.damage(0, "size or CRC-32 differ from the seal".into()));
+                report.damages.push(self.damage(0, "size or CRC-32 differ from the seal".into()));
             }
             next_offset = seal.next_offset;
         }
@@ -335,10 +298,7 @@ impl Opened {
         };
         if let Some(bytes) = self.derived(&FileName::Index(self.base))? {
             let parsed = OffsetIndex::parse(self.base, bytes.into(), self.len);
-            found(
-                FileName::Index(self.base),
-                parsed.map(drop).map_err(|error| error.to_string()),
-            );
+            found(FileName::Index(self.base), parsed.map(drop).map_err(|error| error.to_string()));
         }
         if let Some(bytes) = self.derived(&FileName::TimeIndex(self.base))? {
             let parsed = TimeIndex::parse(self.base, bytes.into());
@@ -363,18 +323,10 @@ impl Opened {
     }
 
     fn damage(&self, position: u64, detail: String) -> Damage {
-        Damage {
-            file: self.path.clone(),
-            position,
-            detail,
-        }
+        Damage { file: self.path.clone(), position, detail }
     }
 
     fn derived_damage(&self, file: &FileName, detail: String) -> Damage {
-        Damage {
-            file: self.folder.path_of(file),
-            position: 0,
-            detail,
-        }
+        Damage { file: self.folder.path_of(file), position: 0, detail }
     }
 }

@@ -53,10 +53,7 @@ impl LeaderEpochCache {
             }
         }
         self.truncate_from_end(start_offset);
-        self.0.push(EpochStart {
-            epoch,
-            start_offset,
-        });
+        self.0.push(EpochStart { epoch, start_offset });
         EpochAssignment::Added
     }
 
@@ -77,10 +74,7 @@ impl LeaderEpochCache {
         log_end_offset: Offset,
     ) -> Option<(LeaderEpoch, Offset)> {
         let later = self.0.partition_point(|entry| entry.epoch <= epoch);
-        match (
-            later.checked_sub(1).map(|floor| self.0[floor]),
-            self.0.get(later),
-        ) {
+        match (later.checked_sub(1).map(|floor| self.0[floor]), self.0.get(later)) {
             (Some(floor), Some(next)) => Some((floor.epoch, next.start_offset)),
             (None, Some(next)) => Some((epoch, next.start_offset)),
             (Some(latest), None) if latest.epoch == epoch => Some((epoch, log_end_offset)),
@@ -90,18 +84,14 @@ impl LeaderEpochCache {
 
     /// Forgets epochs that began at or behind `end_offset`, the new end of the log.
     pub(crate) fn truncate_from_end(&mut self, end_offset: Offset) {
-        let keep = self
-            .0
-            .partition_point(|entry| entry.start_offset < end_offset);
+        let keep = self.0.partition_point(|entry| entry.start_offset < end_offset);
         self.0.truncate(keep);
     }
 
     /// Forgets epochs that ended at or before `start_offset`, the new start of the log. The one
     /// that wrote at that offset, or the latest one, stays and now begins there.
     pub(crate) fn truncate_from_start(&mut self, start_offset: Offset) {
-        let begun = self
-            .0
-            .partition_point(|entry| entry.start_offset <= start_offset);
+        let begun = self.0.partition_point(|entry| entry.start_offset <= start_offset);
         if let Some(covering) = begun.checked_sub(1) {
             self.0.drain(..covering);
             self.0[0].start_offset = start_offset;
@@ -133,10 +123,7 @@ impl LeaderEpochCache {
                     Offset::new(found)
                         .filter(|start| above.is_none_or(|above| above.start_offset < *start))
                 })?;
-            entries.push(EpochStart {
-                epoch,
-                start_offset,
-            });
+            entries.push(EpochStart { epoch, start_offset });
         }
         Ok(Self(entries))
     }
@@ -158,20 +145,13 @@ mod tests {
     fn cache(entries: &[(i32, i64)]) -> LeaderEpochCache {
         let mut cache = LeaderEpochCache::default();
         for (number, start) in entries {
-            assert_eq!(
-                cache.assign(epoch(*number), offset(*start)),
-                EpochAssignment::Added
-            );
+            assert_eq!(cache.assign(epoch(*number), offset(*start)), EpochAssignment::Added);
         }
         cache
     }
 
     fn entries(cache: &LeaderEpochCache) -> Vec<(i32, i64)> {
-        cache
-            .0
-            .iter()
-            .map(|entry| (entry.epoch.get(), entry.start_offset.get()))
-            .collect()
+        cache.0.iter().map(|entry| (entry.epoch.get(), entry.start_offset.get())).collect()
     }
 
     fn encoded(cache: &LeaderEpochCache) -> Vec<u8> {
@@ -184,20 +164,14 @@ mod tests {
     fn an_epoch_keeps_its_start_and_gives_way_only_to_a_later_one() {
         let mut cache = cache(&[(0, 0), (1, 100)]);
         assert_eq!(cache.assign(epoch(1), offset(150)), EpochAssignment::Known);
-        assert_eq!(
-            cache.assign(epoch(0), offset(150)),
-            EpochAssignment::Superseded
-        );
+        assert_eq!(cache.assign(epoch(0), offset(150)), EpochAssignment::Superseded);
         assert_eq!(entries(&cache), [(0, 0), (1, 100)]);
     }
 
     #[test]
     fn epochs_that_wrote_nothing_are_forgotten() {
         let mut written = cache(&[(0, 0), (1, 100), (2, 120)]);
-        assert_eq!(
-            written.assign(epoch(3), offset(120)),
-            EpochAssignment::Added
-        );
+        assert_eq!(written.assign(epoch(3), offset(120)), EpochAssignment::Added);
         assert_eq!(entries(&written), [(0, 0), (1, 100), (3, 120)]);
         assert_eq!(written.assign(epoch(7), offset(50)), EpochAssignment::Added);
         assert_eq!(entries(&written), [(0, 0), (7, 50)]);
@@ -216,10 +190,7 @@ mod tests {
         assert_eq!(end(4), Some((2, 120)));
         assert_eq!(end(5), Some((5, 200)));
         assert_eq!(end(6), None);
-        assert_eq!(
-            LeaderEpochCache::default().end_offset_for(epoch(0), offset(0)),
-            None
-        );
+        assert_eq!(LeaderEpochCache::default().end_offset_for(epoch(0), offset(0)), None);
     }
 
     #[test]
@@ -269,14 +240,7 @@ mod tests {
     fn a_count_that_the_file_cannot_hold_is_refused_before_memory_is_reserved() {
         let refused = LeaderEpochCache::read_from(&mut Reader::new(&[255; 40])).unwrap_err();
         let wanted = u64::from(u32::MAX) * 12;
-        assert_eq!(
-            refused,
-            PayloadDamage::Truncated {
-                position: 4,
-                wanted,
-                remaining: 36
-            }
-        );
+        assert_eq!(refused, PayloadDamage::Truncated { position: 4, wanted, remaining: 36 });
     }
 
     #[derive(Clone, Debug)]

@@ -124,7 +124,9 @@ pub(crate) struct Inner {
 #[derive(Clone)]
 pub(crate) struct Rolled {
     pub(crate) segment: Arc<Segment>,
-    pub(crate) producers: ProducerStates,
+    /// `None` for a segment that a crash left without a seal: its snapshot was written then, or
+    /// the next start replays from an older one.
+    pub(crate) producers: Option<ProducerStates>,
 }
 
 /// What stands between appended and durable.
@@ -149,6 +151,11 @@ pub(crate) struct Progress {
 impl Flush {
     pub(crate) fn rolled(&self, rolled: Rolled) {
         self.unsynced.lock().push(rolled);
+    }
+
+    /// Bytes appended since the last sync began.
+    pub(crate) fn unsynced_bytes(&self) -> u64 {
+        self.unsynced_bytes.load(Ordering::Relaxed)
     }
 
     /// Keeps commits out.
@@ -178,10 +185,7 @@ impl Log {
             unsynced_bytes: AtomicU64::new(0),
             unsynced: Mutex::default(),
             unsealed: Mutex::new(recovered.unsealed),
-            progress: Mutex::new(Progress {
-                checkpoint_at: open.clock.now(),
-                checkpointed: end,
-            }),
+            progress: Mutex::new(Progress { checkpoint_at: open.clock.now(), checkpointed: end }),
         };
         let writer = Writer {
             active: recovered.active,
@@ -205,21 +209,13 @@ impl Log {
             used: AtomicBool::new(false),
             idle_ticks: AtomicU32::new(0),
         };
-        Ok((
-            Self {
-                inner: Arc::new(inner),
-            },
-            recovered.report,
-        ))
+        Ok((Self { inner: Arc::new(inner) }, recovered.report))
     }
 
     /// Checks a batch as far as that goes without its place in the log: shape, checksum, every
     /// record, the topic's limits. Takes no lock; costs CPU in proportion to the batch.
     pub fn check(&self, bytes: Bytes) -> Result<CheckedBatch, AppendError> {
-        Ok(CheckedBatch::check(
-            bytes,
-            &self.inner.config.load().check_limits(),
-        )?)
+        Ok(CheckedBatch::check(bytes, &self.inner.config.load().check_limits())?)
     }
 
     /// Appends a batch behind all others. When this returns the batch is in the page cache, and
@@ -366,11 +362,7 @@ impl Log {
     /// The producers whose sequences the log remembers.
     pub fn producers(&self) -> Vec<(ProducerId, ProducerEntry)> {
         let writer = self.inner.writer.lock();
-        writer
-            .producers
-            .entries()
-            .map(|(id, entry)| (id, entry.clone()))
-            .collect()
+        writer.producers.entries().map(|(id, entry)| (id, entry.clone())).collect()
     }
 }
 
@@ -387,15 +379,8 @@ impl Inner {
     }
 
     pub(crate) fn wake_flusher(self: &Arc<Self>, config: &LogConfig, appended_bytes: u64) {
-        let unsynced = self
-            .flush
-            .unsynced_bytes
-            .fetch_add(appended_bytes, Ordering::Relaxed);
-        let FlushPolicy::Lazy {
-            messages,
-            interval_ms,
-        } = config.flush
-        else {
+        let unsynced = self.flush.unsynced_bytes.fetch_add(appended_bytes, Ordering::Relaxed);
+        let FlushPolicy::Lazy { messages, interval_ms } = config.flush else {
             return self.submit();
         };
         let offsets = self.marks.offsets();
@@ -427,8 +412,7 @@ impl Inner {
         if target.offset == self.marks.offsets().durable {
             return Ok(());
         }
-        self.sync_files(target)
-            .map_err(|error| self.fail(error.to_string()))?;
+        self.sync_files(target).map_err(|error| self.fail(error.to_string()))?;
         self.marks.synced(target);
         if self.checkpoint_is_due(progress, target) {
             // A checkpoint that cannot be written costs time at the next start, never data.
@@ -440,9 +424,7 @@ impl Inner {
     fn sync_files(&self, target: Tail) -> Result<(), FileError> {
         let rolled: Vec<Rolled> = {
             let unsynced = self.flush.unsynced.lock();
-            let due = unsynced
-                .iter()
-                .take_while(|rolled| rolled.segment.base() <= target.segment);
+            let due = unsynced.iter().take_while(|rolled| rolled.segment.base() <= target.segment);
             due.cloned().collect()
         };
         for rolled in &rolled {
@@ -455,11 +437,7 @@ impl Inner {
             self.flush.unsealed.lock().extend(rolled);
         }
         let active = self.segments.active();
-        if active.base() <= target.segment {
-            active.sync()
-        } else {
-            Ok(())
-        }
+        if active.base() <= target.segment { active.sync() } else { Ok(()) }
     }
 
     fn checkpoint_is_due(&self, progress: &Progress, target: Tail) -> bool {
@@ -481,13 +459,7 @@ impl Inner {
             let writer = self.writer.lock();
             (writer.active.since(), writer.epochs.clone())
         };
-        LogCheckpoint {
-            left_as,
-            recovery_point,
-            active_since,
-            epochs,
-        }
-        .write(&self.folder)?;
+        LogCheckpoint { left_as, recovery_point, active_since, epochs }.write(&self.folder)?;
         progress.checkpoint_at = self.clock.now();
         progress.checkpointed = recovery_point;
         Ok(())
@@ -506,9 +478,7 @@ impl Inner {
             }
             if now.since(writer.producers_swept_at) >= PRODUCER_SWEEP_INTERVAL_MS {
                 writer.producers_swept_at = now;
-                writer
-                    .producers
-                    .remove_expired(now, config.producer_id_expiration_ms);
+                writer.producers.remove_expired(now, config.producer_id_expiration_ms);
             }
             if writer.active.size() > 0 && age_roll_is_due(&writer.active, &config, now) {
                 // A full disk ends up here too; the next tick tries again.
@@ -534,10 +504,7 @@ impl Inner {
                 return;
             }
             let base = rolled.segment.base();
-            self.flush
-                .unsealed
-                .lock()
-                .retain(|other| other.segment.base() != base);
+            self.flush.unsealed.lock().retain(|other| other.segment.base() != base);
         }
     }
 
@@ -547,7 +514,9 @@ impl Inner {
         if retired {
             return Ok(());
         }
-        recovery::write_snapshot(&self.folder, segment.next_offset(), &rolled.producers)?;
+        if let Some(producers) = &rolled.producers {
+            recovery::write_snapshot(&self.folder, segment.next_offset(), producers)?;
+        }
         segment.persist_indexes()?;
         match Seal::compute(segment) {
             Ok(seal) => seal.write(&self.folder, segment.base()),
@@ -590,8 +559,9 @@ impl Inner {
     fn leave_clean(&self, progress: &mut Progress) -> Result<(), FileError> {
         self.seal_rolled();
         {
-            let writer = self.writer.lock();
+            let mut writer = self.writer.lock();
             writer.active.trim()?;
+            writer.active.segment().sync()?;
             recovery::write_snapshot(&self.folder, writer.next_offset, &writer.producers)?;
         }
         self.checkpoint(progress, LeftAs::Clean)?;

@@ -90,11 +90,7 @@ impl LogCheckpoint {
         let epochs = LeaderEpochCache::read_from(&mut reader)?;
         Ok(Self {
             left_as,
-            recovery_point: Tail {
-                offset,
-                segment,
-                position,
-            },
+            recovery_point: Tail { offset, segment, position },
             active_since: (since >= 0).then(|| TimestampMs::new(since)),
             epochs,
         })

@@ -14,11 +14,7 @@ const FILE_BYTES_MAX: u64 = 64;
 
 /// Records below `offset` are deleted, once this returns.
 pub(crate) fn write(folder: &Folder, offset: Offset) -> Result<(), FileError> {
-    let bytes = frame(
-        CheckpointKind::LogStart,
-        VERSION,
-        &offset.get().to_be_bytes(),
-    );
+    let bytes = frame(CheckpointKind::LogStart, VERSION, &offset.get().to_be_bytes());
     crate::durable::replace(folder, &FileName::LogStart, &bytes)
 }
 
@@ -30,12 +26,7 @@ pub(crate) fn read(folder: &Folder) -> Result<Offset, OpenError> {
     };
     decode(&bytes).map_err(|error| {
         let file = folder.path_of(&FileName::LogStart);
-        Damage {
-            file,
-            position: 0,
-            detail: error.to_string(),
-        }
-        .into()
+        Damage { file, position: 0, detail: error.to_string() }.into()
     })
 }
 

@@ -18,10 +18,7 @@
 //!
 //! Mapped *writes* were rejected: on a full disk they turn into SIGBUS, where a write call returns
 //! an error that can be answered.
-#![allow(
-    unsafe_code,
-    reason = "the one module that may; see the contract above"
-)]
+#![allow(unsafe_code, reason = "the one module that may; see the contract above")]
 
 use std::fs;
 use std::io;
@@ -60,18 +57,12 @@ impl Mapping {
         } else {
             Backing::File(MmapOptions::new().len(len).map_raw_read_only(file)?)
         };
-        Ok(Self(Arc::new(Region {
-            bytes,
-            published: AtomicUsize::new(0),
-        })))
+        Ok(Self(Arc::new(Region { bytes, published: AtomicUsize::new(0) })))
     }
 
     /// A mapping that shows `bytes`, for a [`Storage`](crate::io::Storage) that is not a disk.
     pub fn of_bytes(bytes: Bytes) -> Self {
-        let region = Region {
-            bytes: Backing::Memory(bytes),
-            published: AtomicUsize::new(0),
-        };
+        let region = Region { bytes: Backing::Memory(bytes), published: AtomicUsize::new(0) };
         Self(Arc::new(region))
     }
 
@@ -106,11 +97,9 @@ impl Mapping {
         match &self.0.bytes {
             Backing::Memory(bytes) => Some(bytes.slice(start..end)),
             Backing::File(_) if start == end => Some(Bytes::new()),
-            Backing::File(_) => Some(Bytes::from_owner(Window {
-                region: Arc::clone(&self.0),
-                start,
-                end,
-            })),
+            Backing::File(_) => {
+                Some(Bytes::from_owner(Window { region: Arc::clone(&self.0), start, end }))
+            }
         }
     }
 }

@@ -126,11 +126,7 @@ impl Watermarks {
             stopped: false,
         };
         listener.moved(&state.view());
-        Self {
-            state: Mutex::new(state),
-            moved: Condvar::new(),
-            listener,
-        }
+        Self { state: Mutex::new(state), moved: Condvar::new(), listener }
     }
 
     pub(crate) fn offsets(&self) -> Offsets {
@@ -158,10 +154,7 @@ impl Watermarks {
     /// Records were appended; they are in the page cache.
     pub(crate) fn appended(&self, appended: Appended) -> Offsets {
         self.moved(|state| {
-            assert!(
-                appended.log_end.offset >= state.log_end.offset,
-                "the log end went back"
-            );
+            assert!(appended.log_end.offset >= state.log_end.offset, "the log end went back");
             state.log_end = appended.log_end;
             state.first_open_txn = appended.first_open_txn;
             if let Some(txn) = appended.ended_txn {
@@ -178,10 +171,7 @@ impl Watermarks {
     /// Records below `log_start` are gone; it never goes back nor past the high watermark.
     pub(crate) fn start_moved(&self, log_start: Offset) -> Offsets {
         self.moved(|state| {
-            state.log_start = state
-                .log_start
-                .max(log_start)
-                .min(state.high_watermark.offset);
+            state.log_start = state.log_start.max(log_start).min(state.high_watermark.offset);
         })
     }
 
@@ -215,9 +205,7 @@ impl Watermarks {
         };
         state.high_watermark = state.high_watermark.max(committed);
         let high_watermark = state.high_watermark.offset;
-        state
-            .ended_txns
-            .retain(|_, marker_offset| *marker_offset >= high_watermark);
+        state.ended_txns.retain(|_, marker_offset| *marker_offset >= high_watermark);
         let view = state.view();
         assert!(
             view.log_start <= view.last_stable
@@ -266,21 +254,14 @@ mod tests {
     }
 
     fn tail(value: i64) -> Tail {
-        Tail {
-            offset: offset(value),
-            segment: Offset::ZERO,
-            position: value as u64 * 100,
-        }
+        Tail { offset: offset(value), segment: Offset::ZERO, position: value as u64 * 100 }
     }
 
     fn watermarks(flush: FlushPolicy) -> Watermarks {
         Watermarks::recovered(Offset::ZERO, tail(0), None, flush, Arc::new(NoListener))
     }
 
-    const LAZY: FlushPolicy = FlushPolicy::Lazy {
-        messages: u64::MAX,
-        interval_ms: u64::MAX,
-    };
+    const LAZY: FlushPolicy = FlushPolicy::Lazy { messages: u64::MAX, interval_ms: u64::MAX };
 
     fn append(
         marks: &Watermarks,

@@ -60,11 +60,8 @@ impl Inner {
         let bounds = self.marks.bounds();
         let end = self.end_for(&bounds, isolation);
         self.check_in_range(from, &bounds)?;
-        let mut fetched = Fetched {
-            batches: Bytes::new(),
-            aborted: Vec::new(),
-            offsets: bounds.offsets,
-        };
+        let mut fetched =
+            Fetched { batches: Bytes::new(), aborted: Vec::new(), offsets: bounds.offsets };
         if from >= end {
             return Ok(fetched);
         }
@@ -92,15 +89,9 @@ impl Inner {
     }
 
     fn check_in_range(&self, requested: Offset, bounds: &ReadBounds) -> Result<(), ReadError> {
-        let Offsets {
-            log_start, log_end, ..
-        } = bounds.offsets;
+        let Offsets { log_start, log_end, .. } = bounds.offsets;
         if requested < log_start || requested > log_end {
-            return Err(ReadError::OutOfRange {
-                requested,
-                log_start,
-                log_end,
-            });
+            return Err(ReadError::OutOfRange { requested, log_start, log_end });
         }
         Ok(())
     }
@@ -116,9 +107,8 @@ impl Inner {
                 break;
             }
             let limit = segment_end(&segment, log_end);
-            let located = segment
-                .locate(from, limit)
-                .map_err(|error| resumable(error, &segment))?;
+            let located =
+                segment.locate(from, limit).map_err(|error| resumable(error, &segment))?;
             let Some(located) = located else { continue };
             if located.header.base_offset() > from {
                 return Err(gap(&segment, from, &located));
@@ -139,16 +129,10 @@ impl Inner {
         let whole = segment_end(segment, bounds.log_end);
         for tail in [bounds.high_watermark, bounds.log_end] {
             if end == tail.offset {
-                return Ok(if segment.base() == tail.segment {
-                    tail.position
-                } else {
-                    whole
-                });
+                return Ok(if segment.base() == tail.segment { tail.position } else { whole });
             }
         }
-        Ok(segment
-            .locate(end, whole)?
-            .map_or(whole, |batch| batch.position))
+        Ok(segment.locate(end, whole)?.map_or(whole, |batch| batch.position))
     }
 
     fn aborted_between(&self, from: Offset, end: Offset) -> Result<Vec<AbortedTxn>, ReadError> {
@@ -170,15 +154,10 @@ impl Inner {
         let bounds = self.marks.bounds();
         let end = bounds.high_watermark.offset;
         for segment in self.segments.from(bounds.offsets.log_start) {
-            if segment
-                .max_timestamp()?
-                .is_none_or(|(largest, _)| largest < wanted)
-            {
+            if segment.max_timestamp()?.is_none_or(|(largest, _)| largest < wanted) {
                 continue;
             }
-            let from = segment
-                .floor_timestamp(wanted)?
-                .max(bounds.offsets.log_start);
+            let from = segment.floor_timestamp(wanted)?.max(bounds.offsets.log_start);
             if let Some(found) = self.search(&segment, from, end, &bounds, wanted)? {
                 return Ok(Some(found));
             }
@@ -225,10 +204,7 @@ impl Inner {
         let header = *batch.header();
         let bound = self.config.load().expanded_bytes_max as usize;
         let damaged = |detail: String| ReadError::from(segment.damage(located.position, detail));
-        for record in batch
-            .records(bound)
-            .map_err(|error| damaged(error.to_string()))?
-        {
+        for record in batch.records(bound).map_err(|error| damaged(error.to_string()))? {
             let record = record.map_err(|error| damaged(error.to_string()))?;
             let (offset, timestamp) = (header.offset_of(&record), header.timestamp_of(&record));
             if timestamp >= wanted && offset >= from {
@@ -259,20 +235,13 @@ pub(crate) fn read_batch(segment: &Segment, located: &Located) -> Result<RecordB
 }
 
 fn segment_end(segment: &Segment, log_end: Tail) -> u64 {
-    if segment.base() == log_end.segment {
-        log_end.position
-    } else {
-        segment.end()
-    }
+    if segment.base() == log_end.segment { log_end.position } else { segment.end() }
 }
 
 /// Adds where reading could go on behind the damage.
 fn resumable(error: ReadError, segment: &Segment) -> ReadError {
     match error {
-        ReadError::Damaged {
-            damage,
-            resume_at: None,
-        } => {
+        ReadError::Damaged { damage, resume_at: None } => {
             let resume_at = segment.sound_after(damage.position);
             ReadError::Damaged { damage, resume_at }
         }
@@ -285,8 +254,5 @@ fn gap(segment: &Segment, from: Offset, next: &Located) -> ReadError {
     let resume_at = BatchHeader::base_offset(&next.header);
     let detail = format!("offsets {from} to {resume_at} are missing");
     let damage: Damage = segment.damage(next.position, detail);
-    ReadError::Damaged {
-        damage,
-        resume_at: Some(resume_at),
-    }
+    ReadError::Damaged { damage, resume_at: Some(resume_at) }
 }

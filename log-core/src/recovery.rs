@@ -117,11 +117,7 @@ fn begin(folder: &Folder, log_start: Offset, epoch: LeaderEpoch) -> Result<Recov
     epochs.assign(epoch, log_start);
     Ok(Recovered {
         segments: vec![Arc::clone(active.segment())],
-        end: Tail {
-            offset: log_start,
-            segment: log_start,
-            position: 0,
-        },
+        end: Tail { offset: log_start, segment: log_start, position: 0 },
         active,
         log_start,
         producers: ProducerStates::default(),
@@ -209,23 +205,13 @@ impl Plan {
             return Ok(None);
         };
         let fits = |checkpoint: &LogCheckpoint| {
-            let Tail {
-                segment, position, ..
-            } = checkpoint.recovery_point;
-            survey
-                .logs
-                .get(&segment)
-                .is_some_and(|bytes| position <= *bytes)
+            let Tail { segment, position, .. } = checkpoint.recovery_point;
+            survey.logs.get(&segment).is_some_and(|bytes| position <= *bytes)
         };
         let Some(checkpoint) = checkpoint.filter(fits) else {
             let from = first_unsealed(folder, survey)?;
             let found_as = FoundAs::Crashed;
-            return Ok(Some(Self {
-                found_as,
-                from,
-                active_since: None,
-                epochs: None,
-            }));
+            return Ok(Some(Self { found_as, from, active_since: None, epochs: None }));
         };
         let from = checkpoint.recovery_point;
         let untouched = from.segment == *last && from.position == *last_bytes;
@@ -246,11 +232,7 @@ impl Plan {
 fn first_unsealed(folder: &Folder, survey: &Survey) -> Result<Tail, FileError> {
     let mut bases = survey.logs.iter().peekable();
     while let Some((base, bytes)) = bases.next() {
-        let start = Tail {
-            offset: *base,
-            segment: *base,
-            position: 0,
-        };
+        let start = Tail { offset: *base, segment: *base, position: 0 };
         let Some((next, _)) = bases.peek() else {
             return Ok(start);
         };
@@ -296,7 +278,8 @@ impl Run {
             cuts: Vec::new(),
             damages: Vec::new(),
         };
-        let segments = known_segments(folder, survey, &plan, &mut report)?;
+        let mut unsealed = Vec::new();
+        let segments = known_segments(folder, survey, &plan, &mut report, &mut unsealed)?;
         let below: Vec<Arc<Segment>> = segments
             .iter()
             .filter(|segment| segment.base() <= plan.from.segment)
@@ -314,23 +297,14 @@ impl Run {
         } else {
             Offset::ZERO
         };
-        replay
-            .walk(&below, from, plan.from)
-            .map_err(into_open_error)?;
-        Ok(Self {
-            plan,
-            segments,
-            replay,
-            unsealed: Vec::new(),
-            report,
-        })
+        replay.walk(&below, from, plan.from).map_err(into_open_error)?;
+        Ok(Self { plan, segments, replay, unsealed, report })
     }
 
     /// Pass 5: every byte above the recovery point is checked; state and indexes follow.
     fn scan(&mut self) -> Result<ScanEnd, OpenError> {
-        let first = self
-            .segments
-            .partition_point(|segment| segment.base() < self.plan.from.segment);
+        let first =
+            self.segments.partition_point(|segment| segment.base() < self.plan.from.segment);
         let mut end = ScanEnd {
             segment: first,
             position: self.plan.from.position,
@@ -350,15 +324,15 @@ impl Run {
                 }
                 self.unsealed.push(Rolled {
                     segment: Arc::clone(&self.segments[place - 1]),
-                    producers: self.replay.producers.clone(),
+                    producers: Some(self.replay.producers.clone()),
                 });
-                end = ScanEnd {
-                    segment: place,
-                    position: 0,
-                    ..end
-                };
+                end = ScanEnd { segment: place, position: 0, ..end };
             }
             self.scan_segment(&segment, &mut end)?;
+            let next = self.segments.get(place + 1).map(|next| next.base());
+            if end.damage.is_some() && next == Some(end.offset) {
+                end.damage = trim_room(&segment, end.damage)?;
+            }
             if end.damage.is_some() {
                 break;
             }
@@ -371,9 +345,7 @@ impl Run {
         let len = file.len().map_err(failed("read", segment.log_path()))?;
         let mut builder =
             IndexBuilder::above(segment, end.position, end.offset).map_err(into_open_error)?;
-        let mut walk = segment
-            .walk(Check::Checksums, end.position, len)?
-            .expecting(end.offset);
+        let mut walk = segment.walk(Check::Checksums, end.position, len)?.expecting(end.offset);
         let start = end.position;
         end.damage = loop {
             match walk.next() {
@@ -404,8 +376,7 @@ impl Run {
         let len = file.len().map_err(failed("read", kept.log_path()))?;
         if len > end.position {
             let saved_to = save_tail(folder, &kept, &*file, end.position, len)?;
-            file.set_len(end.position)
-                .map_err(failed("cut", kept.log_path()))?;
+            file.set_len(end.position).map_err(failed("cut", kept.log_path()))?;
             self.report.cuts.push(Cut {
                 file: kept.log_path(),
                 position: end.position,
@@ -415,10 +386,7 @@ impl Run {
             });
         }
         for later in self.segments.split_off(end.segment + 1) {
-            let saved = FileName::Cut {
-                base_offset: later.base(),
-                position: 0,
-            };
+            let saved = FileName::Cut { base_offset: later.base(), position: 0 };
             folder.rename(&FileName::Log(later.base()), &saved)?;
             later.remove_derived()?;
             self.report.cuts.push(Cut {
@@ -454,27 +422,13 @@ impl Run {
     ) -> Result<Recovered, OpenError> {
         let latest = self.replay.epochs.latest().map(|latest| latest.epoch);
         if let Some(latest) = latest.filter(|latest| *latest > epoch) {
-            return Err(OpenError::FencedLeaderEpoch {
-                asked: epoch,
-                latest,
-            });
+            return Err(OpenError::FencedLeaderEpoch { asked: epoch, latest });
         }
-        let last = self
-            .segments
-            .last()
-            .map(Arc::clone)
-            .expect("a plan has at least one segment");
-        let end = Tail {
-            offset: last.next_offset(),
-            segment: last.base(),
-            position: last.end(),
-        };
+        let last = self.segments.last().map(Arc::clone).expect("a plan has at least one segment");
+        let end = Tail { offset: last.next_offset(), segment: last.base(), position: last.end() };
         self.replay.epochs.assign(epoch, end.offset);
         let log_start = log_start.max(self.segments[0].base());
-        let active_since = self
-            .plan
-            .active_since
-            .filter(|_| last.base() == self.plan.from.segment);
+        let active_since = self.plan.active_since.filter(|_| last.base() == self.plan.from.segment);
         let active = ActiveSegment::reopen(last, active_since);
         let recovered = Recovered {
             segments: self.segments,
@@ -499,67 +453,84 @@ impl Run {
     }
 }
 
-/// Segments with what is known of them before any is opened.
+/// Segments with what is known of them. Those below the recovery point are taken as they are;
+/// only one without a seal is opened, to find where its batches end.
 fn known_segments(
     folder: &Folder,
     survey: &Survey,
     plan: &Plan,
     report: &mut RecoveryReport,
+    unsealed: &mut Vec<Rolled>,
 ) -> Result<Vec<Arc<Segment>>, FileError> {
     let mut segments = Vec::new();
     let mut logs = survey.logs.iter().peekable();
     while let Some((base, bytes)) = logs.next() {
-        let next = logs.peek().map(|(next, _)| **next);
-        let (end, next_offset) = if *base == plan.from.segment {
-            (plan.from.position, plan.from.offset)
+        let next = logs.peek().map_or(*base, |(next, _)| **next);
+        let known = |end, offset| Segment::known(folder.clone(), *base, end, offset, None);
+        let segment = Arc::new(if *base == plan.from.segment {
+            known(plan.from.position, plan.from.offset)
         } else {
-            (*bytes, next.unwrap_or(*base))
-        };
-        if *base < plan.from.segment
-            && let Some(damage) = check_seal(folder, *base, *bytes, next)?
-        {
-            report.damages.push(damage);
+            known(*bytes, next)
+        });
+        if *base < plan.from.segment {
+            match Seal::read(folder, *base)? {
+                Some(seal) => report.damages.extend(check_seal(&segment, &seal, next)),
+                None => {
+                    report.damages.extend(find_end(&segment)?);
+                    let segment = Arc::clone(&segment);
+                    unsealed.push(Rolled { segment, producers: None });
+                }
+            }
         }
-        let segment = Segment::known(folder.clone(), *base, end, next_offset, None);
-        segments.push(Arc::new(segment));
+        segments.push(segment);
     }
     Ok(segments)
 }
 
-/// What a sealed segment's seal has to say, without reading the segment.
-fn check_seal(
-    folder: &Folder,
-    base: Offset,
-    bytes: u64,
-    next: Option<Offset>,
-) -> Result<Option<Damage>, FileError> {
-    let Some(seal) = Seal::read(folder, base)? else {
-        return Ok(None);
-    };
-    let file = folder.path_of(&FileName::Log(base));
-    let damage = |position, detail| {
-        Some(Damage {
-            file,
-            position,
-            detail,
-        })
-    };
-    Ok(if seal.log_bytes != bytes {
-        let detail = format!(
-            "the file has {bytes} bytes, it was sealed with {}",
-            seal.log_bytes
-        );
-        damage(bytes.min(seal.log_bytes), detail)
-    } else if next.is_some_and(|next| next != seal.next_offset) {
-        let next = next.unwrap_or_default();
-        let detail = format!(
-            "the next segment starts at offset {next}, this one was sealed ending before {}",
-            seal.next_offset
-        );
-        damage(bytes, detail)
-    } else {
-        None
+/// What a segment's seal has to say, without reading the segment.
+fn check_seal(segment: &Segment, seal: &Seal, next: Offset) -> Option<Damage> {
+    let bytes = segment.end();
+    if seal.log_bytes != bytes {
+        let detail = format!("the file has {bytes} bytes, it was sealed with {}", seal.log_bytes);
+        return Some(segment.damage(bytes.min(seal.log_bytes), detail));
+    }
+    (seal.next_offset != next).then(|| {
+        let sealed = seal.next_offset;
+        let detail = format!("the next segment starts at offset {next}, not at {sealed}");
+        segment.damage(bytes, detail)
     })
+}
+
+/// Power loss can undo the trimming of a segment that was rolled. Where the next one goes on just
+/// where this one ends, zeros in between are nothing but room.
+fn trim_room(segment: &Segment, damage: Option<String>) -> Result<Option<String>, FileError> {
+    let file = segment.file()?;
+    let len = file.len().map_err(failed("read", segment.log_path()))?;
+    if any_set(segment, &*file, segment.end(), len)? {
+        return Ok(damage);
+    }
+    file.set_len(segment.end()).map_err(failed("trim", segment.log_path()))?;
+    Ok(None)
+}
+
+/// Leaves out the zeros behind the last batch of a segment that was rolled just before a crash.
+/// Anything else there is damage, and stays.
+fn find_end(segment: &Segment) -> Result<Option<Damage>, FileError> {
+    let mut walk = segment.walk(Check::Headers, 0, segment.end())?.expecting(segment.base());
+    let damage = loop {
+        match walk.next() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(None),
+            Err(WalkError::File(error)) => return Err(error),
+            Err(WalkError::Damaged(damage)) => break damage,
+        }
+    };
+    let file = segment.file()?;
+    if any_set(segment, &*file, walk.position(), segment.end())? {
+        return Ok(Some(damage));
+    }
+    segment.settle(walk.position(), segment.next_offset());
+    Ok(None)
 }
 
 impl Replay {
@@ -569,11 +540,7 @@ impl Replay {
             if segment.next_offset() <= from || segment.base() > to.segment {
                 continue;
             }
-            let limit = if segment.base() == to.segment {
-                to.position
-            } else {
-                segment.end()
-            };
+            let limit = if segment.base() == to.segment { to.position } else { segment.end() };
             let Some(first) = segment.locate(from.max(segment.base()), limit)? else {
                 continue;
             };
@@ -604,21 +571,17 @@ impl Replay {
         } else {
             None
         };
-        let checked = self
-            .producers
-            .check(header, AppendOrigin::Recovery, control.as_ref());
+        let checked = self.producers.check(header, AppendOrigin::Recovery, control.as_ref());
         let Ok(SequenceCheck::Fresh(info)) = checked else {
             return Ok(None);
         };
         let completed = self.producers.apply(info, header);
-        Ok(completed
-            .filter(|txn| txn.outcome == TxnOutcome::Abort)
-            .map(|txn| AbortedTxn {
-                producer_id: txn.producer_id,
-                first_offset: txn.first_offset,
-                last_offset: txn.last_offset,
-                last_stable_offset: self.producers.last_stable_offset_after(&txn),
-            }))
+        Ok(completed.filter(|txn| txn.outcome == TxnOutcome::Abort).map(|txn| AbortedTxn {
+            producer_id: txn.producer_id,
+            first_offset: txn.first_offset,
+            last_offset: txn.last_offset,
+            last_stable_offset: self.producers.last_stable_offset_after(&txn),
+        }))
     }
 }
 
@@ -674,41 +637,19 @@ pub(crate) fn build_indexes(segment: &Segment) -> Result<Indexes, ReadError> {
     let base = segment.base();
     // Which transactions were open at the segment's start is in the batches before it.
     let (producers, from) = newest_snapshot(folder, &survey.snapshots, base)?;
-    let mut replay = Replay {
-        producers,
-        epochs: LeaderEpochCache::default(),
-    };
+    let mut replay = Replay { producers, epochs: LeaderEpochCache::default() };
     let mut earlier = Vec::new();
-    let bases: Vec<(Offset, u64)> = survey
-        .logs
-        .range(..base)
-        .map(|(b, len)| (*b, *len))
-        .collect();
+    let bases: Vec<(Offset, u64)> = survey.logs.range(..base).map(|(b, len)| (*b, *len)).collect();
     for (place, (at, len)) in bases.iter().enumerate() {
         let next = bases.get(place + 1).map_or(base, |(next, _)| *next);
         let indexes = Some(Indexes::empty(*at));
-        earlier.push(Arc::new(Segment::known(
-            folder.clone(),
-            *at,
-            *len,
-            next,
-            indexes,
-        )));
+        earlier.push(Arc::new(Segment::known(folder.clone(), *at, *len, next, indexes)));
     }
-    let to = Tail {
-        offset: base,
-        segment: base,
-        position: 0,
-    };
+    let to = Tail { offset: base, segment: base, position: 0 };
     replay.walk(&earlier, from, to)?;
 
-    let mut builder = IndexBuilder {
-        indexes: Indexes::empty(base),
-        since_entry: 0,
-    };
-    let mut walk = segment
-        .walk(Check::Headers, 0, segment.end())?
-        .expecting(base);
+    let mut builder = IndexBuilder { indexes: Indexes::empty(base), since_entry: 0 };
+    let mut walk = segment.walk(Check::Headers, 0, segment.end())?.expecting(base);
     while let Some(batch) = walk.next()? {
         let aborted = replay.step(segment, &batch)?;
         builder.add(&batch, aborted);
@@ -737,10 +678,7 @@ impl IndexBuilder {
                 None => build_indexes(segment)?,
             }
         };
-        Ok(Self {
-            indexes,
-            since_entry: 0,
-        })
+        Ok(Self { indexes, since_entry: 0 })
     }
 
     fn add(&mut self, batch: &Located, aborted: Option<AbortedTxn>) {
@@ -751,12 +689,7 @@ impl IndexBuilder {
         } else {
             IndexEntryDue::Later
         };
-        self.indexes.appended(
-            batch.position,
-            header.last_offset(),
-            header.max_timestamp(),
-            due,
-        );
+        self.indexes.appended(batch.position, header.last_offset(), header.max_timestamp(), due);
         self.since_entry += header.size_bytes() as u64;
         if let Some(aborted) = aborted {
             self.indexes.add_aborted(&aborted);
@@ -780,10 +713,7 @@ fn save_tail(
     if !any_set(segment, file, start, end)? {
         return Ok(None);
     }
-    let name = FileName::Cut {
-        base_offset: segment.base(),
-        position: start,
-    };
+    let name = FileName::Cut { base_offset: segment.base(), position: start };
     let path = folder.path_of(&name);
     let saved = folder.open(&name, OpenMode::CreateOrEmpty)?;
     for_chunks(segment, file, start, end, |chunk, position| {
@@ -809,8 +739,7 @@ fn any_set(segment: &Segment, file: &dyn File, start: u64, end: u64) -> Result<b
 fn rewrite(segment: &Segment, start: u64) -> Result<(), FileError> {
     let file = segment.file()?;
     for_chunks(segment, &*file, start, segment.end(), |chunk, position| {
-        file.write_at(&[IoSlice::new(chunk)], position)
-            .map_err(failed("write", segment.log_path()))
+        file.write_at(&[IoSlice::new(chunk)], position).map_err(failed("write", segment.log_path()))
     })?;
     file.sync_data().map_err(failed("sync", segment.log_path()))
 }
@@ -824,12 +753,9 @@ fn for_chunks(
 ) -> Result<(), FileError> {
     let mut buffer = vec![0; CHUNK_BYTES];
     while position < end {
-        let wanted = usize::try_from(end - position)
-            .unwrap_or(usize::MAX)
-            .min(CHUNK_BYTES);
+        let wanted = usize::try_from(end - position).unwrap_or(usize::MAX).min(CHUNK_BYTES);
         let chunk = &mut buffer[..wanted];
-        file.read_exact_at(chunk, position)
-            .map_err(failed("read", segment.log_path()))?;
+        file.read_exact_at(chunk, position).map_err(failed("read", segment.log_path()))?;
         each(chunk, position)?;
         position += wanted as u64;
     }

@@ -73,21 +73,12 @@ impl Inner {
         let segments = self.segments.all();
         let durable = self.marks.synced_tail().segment;
         let mut candidates = Vec::new();
-        for segment in segments
-            .iter()
-            .take_while(|segment| segment.base() < durable)
-        {
+        for segment in segments.iter().take_while(|segment| segment.base() < durable) {
             candidates.push(candidate(segment));
         }
         let total = self.segments.bytes();
         let log_start = self.marks.offsets().log_start;
-        let count = due(
-            &candidates,
-            total,
-            log_start,
-            &self.config.load(),
-            self.clock.now(),
-        );
+        let count = due(&candidates, total, log_start, &self.config.load(), self.clock.now());
         self.retire(&segments, count)
     }
 
@@ -121,11 +112,7 @@ impl Inner {
                 segment.remove_files()?;
             }
         }
-        Ok(Retired {
-            segments: count,
-            bytes,
-            log_start: self.marks.offsets().log_start,
-        })
+        Ok(Retired { segments: count, bytes, log_start: self.marks.offsets().log_start })
     }
 
     fn move_start(&self, offset: Offset) -> Result<(), FileError> {
@@ -173,11 +160,7 @@ mod tests {
     }
 
     fn config(retention_ms: Option<u64>, retention_bytes: Option<u64>) -> LogConfig {
-        LogConfig {
-            retention_ms,
-            retention_bytes,
-            ..LogConfig::default()
-        }
+        LogConfig { retention_ms, retention_bytes, ..LogConfig::default() }
     }
 
     fn count(candidates: &[Candidate], total: u64, start: i64, config: &LogConfig) -> usize {

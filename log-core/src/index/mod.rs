@@ -43,10 +43,7 @@ impl<const N: usize> Entries<N> {
     /// The entries that a file holds.
     pub(crate) fn fixed(bytes: Bytes) -> Result<Self, IndexDamage> {
         if !bytes.len().is_multiple_of(N) {
-            return Err(IndexDamage::Length {
-                entry_bytes: N as u64,
-                found: bytes.len() as u64,
-            });
+            return Err(IndexDamage::Length { entry_bytes: N as u64, found: bytes.len() as u64 });
         }
         Ok(Self(Backing::Fixed(bytes)))
     }
@@ -196,12 +193,7 @@ fn expect(
     if expected.holds_for(found) {
         Ok(())
     } else {
-        Err(IndexDamage::Entry {
-            entry: entry as u64,
-            field,
-            expected,
-            found,
-        })
+        Err(IndexDamage::Entry { entry: entry as u64, field, expected, found })
     }
 }
 
@@ -220,9 +212,7 @@ pub(crate) enum Push {
 
 /// `offset` as the format stores it; `None` beyond its 31 bits or before the base.
 fn relative(base_offset: Offset, offset: Offset) -> Option<i32> {
-    i32::try_from(offset.get() - base_offset.get())
-        .ok()
-        .filter(|relative| *relative >= 0)
+    i32::try_from(offset.get() - base_offset.get()).ok().filter(|relative| *relative >= 0)
 }
 
 /// The inverse of [`relative`], for what was checked when it was parsed or pushed.

@@ -51,10 +51,7 @@ pub(crate) struct IndexEntry {
 impl OffsetIndex {
     /// An empty index that grows.
     pub(crate) const fn new(base_offset: Offset) -> Self {
-        Self {
-            base_offset,
-            entries: Entries::new(),
-        }
+        Self { base_offset, entries: Entries::new() }
     }
 
     /// The index that a file holds, with every entry checked against the one before it and against
@@ -65,14 +62,8 @@ impl OffsetIndex {
         bytes: Bytes,
         log_bytes: u64,
     ) -> Result<Self, IndexDamage> {
-        let index = Self {
-            base_offset,
-            entries: Entries::fixed(bytes)?,
-        };
-        let mut above = Stored {
-            relative: -1,
-            position: -1,
-        };
+        let index = Self { base_offset, entries: Entries::fixed(bytes)? };
+        let mut above = Stored { relative: -1, position: -1 };
         for (number, entry) in index.entries.as_slice().iter().enumerate() {
             let stored = Stored::decode(entry);
             stored.check(number, &above, &index, log_bytes)?;
@@ -92,13 +83,7 @@ impl OffsetIndex {
         {
             return Push::NotLater;
         }
-        self.entries.push(
-            Stored {
-                relative,
-                position: stored_position,
-            }
-            .encode(),
-        );
+        self.entries.push(Stored { relative, position: stored_position }.encode());
         Push::Added
     }
 
@@ -106,17 +91,15 @@ impl OffsetIndex {
     /// The module says how to walk from there.
     pub(crate) fn floor(&self, offset: Offset) -> Option<IndexEntry> {
         let target = offset.get() - self.base_offset.get();
-        let above = self
-            .entries
-            .count_while(|entry| i64::from(Stored::decode(entry).relative) <= target);
+        let above =
+            self.entries.count_while(|entry| i64::from(Stored::decode(entry).relative) <= target);
         self.entry(above.checked_sub(1)?)
     }
 
     /// The largest start of a batch that the index knows at or below byte `position`.
     pub(crate) fn floor_position(&self, position: u64) -> Option<u64> {
-        let above = self
-            .entries
-            .count_while(|entry| u64::from(Stored::decode(entry).start()) <= position);
+        let above =
+            self.entries.count_while(|entry| u64::from(Stored::decode(entry).start()) <= position);
         Some(self.entry(above.checked_sub(1)?)?.position.into())
     }
 
@@ -135,9 +118,8 @@ impl OffsetIndex {
     /// Forgets batches that end at or behind `end_offset`.
     pub(crate) fn truncate_to(&mut self, end_offset: Offset) {
         let end = end_offset.get() - self.base_offset.get();
-        let keep = self
-            .entries
-            .count_while(|entry| i64::from(Stored::decode(entry).relative) < end);
+        let keep =
+            self.entries.count_while(|entry| i64::from(Stored::decode(entry).relative) < end);
         self.entries.truncate(keep);
     }
 
@@ -149,10 +131,7 @@ impl OffsetIndex {
     fn entry(&self, number: usize) -> Option<IndexEntry> {
         let stored = Stored::decode(self.entries.as_slice().get(number)?);
         let last_offset = absolute(self.base_offset, stored.relative);
-        Some(IndexEntry {
-            last_offset,
-            position: stored.start(),
-        })
+        Some(IndexEntry { last_offset, position: stored.start() })
     }
 }
 
@@ -166,10 +145,7 @@ struct Stored {
 impl Stored {
     fn decode(entry: &[u8; ENTRY_BYTES]) -> Self {
         let entry: &mut &[u8] = &mut entry.as_slice();
-        Self {
-            relative: entry.get_i32(),
-            position: entry.get_i32(),
-        }
+        Self { relative: entry.get_i32(), position: entry.get_i32() }
     }
 
     fn encode(self) -> [u8; ENTRY_BYTES] {
@@ -195,30 +171,10 @@ impl Stored {
         let position = i64::from(self.position);
         let log_bytes = i64::try_from(log_bytes).unwrap_or(i64::MAX);
         let reach = Offset::MAX.get() - index.base_offset.get();
-        expect(
-            number,
-            IndexField::RelativeOffset,
-            Expected::Above(above.relative.into()),
-            offset,
-        )?;
-        expect(
-            number,
-            IndexField::RelativeOffset,
-            Expected::AtMost(reach),
-            offset,
-        )?;
-        expect(
-            number,
-            IndexField::Position,
-            Expected::Above(above.position.into()),
-            position,
-        )?;
-        expect(
-            number,
-            IndexField::Position,
-            Expected::Below(log_bytes),
-            position,
-        )
+        expect(number, IndexField::RelativeOffset, Expected::Above(above.relative.into()), offset)?;
+        expect(number, IndexField::RelativeOffset, Expected::AtMost(reach), offset)?;
+        expect(number, IndexField::Position, Expected::Above(above.position.into()), position)?;
+        expect(number, IndexField::Position, Expected::Below(log_bytes), position)
     }
 }
 
@@ -245,12 +201,7 @@ mod tests {
     }
 
     fn damage(entry: u64, field: IndexField, expected: Expected, found: i64) -> IndexDamage {
-        IndexDamage::Entry {
-            entry,
-            field,
-            expected,
-            found,
-        }
+        IndexDamage::Entry { entry, field, expected, found }
     }
 
     #[test]
@@ -278,13 +229,7 @@ mod tests {
         index.truncate_to(offset(166));
         assert_eq!(index.as_bytes().len(), 24);
         index.truncate_to(offset(165));
-        assert_eq!(
-            index.last(),
-            Some(IndexEntry {
-                last_offset: offset(119),
-                position: 700
-            })
-        );
+        assert_eq!(index.last(), Some(IndexEntry { last_offset: offset(119), position: 700 }));
         assert_eq!(index.push(offset(130), 701), Push::Added);
         index.truncate_to(Offset::ZERO);
         assert_eq!(index.last(), None);
@@ -299,13 +244,7 @@ mod tests {
         assert_eq!(index.push(offset(99), 0), Push::OutOfReach);
         assert_eq!(index.as_bytes(), b"");
         assert_eq!(index.push(far, (1 << 31) - 1), Push::Added);
-        assert_eq!(
-            index.last(),
-            Some(IndexEntry {
-                last_offset: far,
-                position: (1 << 31) - 1
-            })
-        );
+        assert_eq!(index.last(), Some(IndexEntry { last_offset: far, position: (1 << 31) - 1 }));
     }
 
     #[test]
@@ -322,42 +261,20 @@ mod tests {
             let bytes: Vec<u8> = entries
                 .iter()
                 .flat_map(|(relative, position)| {
-                    Stored {
-                        relative: *relative,
-                        position: *position,
-                    }
-                    .encode()
+                    Stored { relative: *relative, position: *position }.encode()
                 })
                 .collect();
             OffsetIndex::parse(BASE, bytes.into(), log_bytes).map(|_| ())
         };
         use {Expected::*, IndexField::*};
         assert_eq!(parse(&[(9, 0), (19, 50)], 51), Ok(()));
-        assert_eq!(
-            parse(&[(9, 0), (19, 50)], 50),
-            Err(damage(1, Position, Below(50), 50))
-        );
-        assert_eq!(
-            parse(&[(9, 0), (9, 50)], 99),
-            Err(damage(1, RelativeOffset, Above(9), 9))
-        );
-        assert_eq!(
-            parse(&[(9, 7), (19, 7)], 99),
-            Err(damage(1, Position, Above(7), 7))
-        );
-        assert_eq!(
-            parse(&[(-1, 0)], 99),
-            Err(damage(0, RelativeOffset, Above(-1), -1))
-        );
-        assert_eq!(
-            parse(&[(0, -5)], 99),
-            Err(damage(0, Position, Above(-1), -5))
-        );
+        assert_eq!(parse(&[(9, 0), (19, 50)], 50), Err(damage(1, Position, Below(50), 50)));
+        assert_eq!(parse(&[(9, 0), (9, 50)], 99), Err(damage(1, RelativeOffset, Above(9), 9)));
+        assert_eq!(parse(&[(9, 7), (19, 7)], 99), Err(damage(1, Position, Above(7), 7)));
+        assert_eq!(parse(&[(-1, 0)], 99), Err(damage(0, RelativeOffset, Above(-1), -1)));
+        assert_eq!(parse(&[(0, -5)], 99), Err(damage(0, Position, Above(-1), -5)));
         // Padding at the end, as a preallocated file has, is no exception.
-        assert_eq!(
-            parse(&[(9, 40), (0, 0)], 99),
-            Err(damage(1, RelativeOffset, Above(9), 0))
-        );
+        assert_eq!(parse(&[(9, 40), (0, 0)], 99), Err(damage(1, RelativeOffset, Above(9), 0)));
     }
 
     #[test]

@@ -35,22 +35,13 @@ pub(crate) struct TimeIndex {
 impl TimeIndex {
     /// An empty index that grows.
     pub(crate) const fn new(base_offset: Offset) -> Self {
-        Self {
-            base_offset,
-            entries: Entries::new(),
-        }
+        Self { base_offset, entries: Entries::new() }
     }
 
     /// The index that a file holds, with every entry checked against the one before it.
     pub(crate) fn parse(base_offset: Offset, bytes: Bytes) -> Result<Self, IndexDamage> {
-        let index = Self {
-            base_offset,
-            entries: Entries::fixed(bytes)?,
-        };
-        let mut above = Stored {
-            timestamp: -1,
-            relative: 0,
-        };
+        let index = Self { base_offset, entries: Entries::fixed(bytes)? };
+        let mut above = Stored { timestamp: -1, relative: 0 };
         for (number, entry) in index.entries.as_slice().iter().enumerate() {
             let stored = Stored::decode(entry);
             stored.check(number, &above, base_offset)?;
@@ -70,22 +61,15 @@ impl TimeIndex {
         let Some(relative) = relative(self.base_offset, offset) else {
             return Push::OutOfReach;
         };
-        self.entries.push(
-            Stored {
-                timestamp: timestamp.get(),
-                relative,
-            }
-            .encode(),
-        );
+        self.entries.push(Stored { timestamp: timestamp.get(), relative }.encode());
         Push::Added
     }
 
     /// The entry with the largest timestamp at or below `timestamp`; `None` when all lie above it
     /// and the walk begins with the segment.
     pub(crate) fn floor(&self, timestamp: TimestampMs) -> Option<(TimestampMs, Offset)> {
-        let above = self
-            .entries
-            .count_while(|entry| Stored::decode(entry).timestamp <= timestamp.get());
+        let above =
+            self.entries.count_while(|entry| Stored::decode(entry).timestamp <= timestamp.get());
         self.entry(above.checked_sub(1)?)
     }
 
@@ -97,9 +81,8 @@ impl TimeIndex {
     /// Forgets entries at or behind `end_offset`.
     pub(crate) fn truncate_to(&mut self, end_offset: Offset) {
         let end = end_offset.get() - self.base_offset.get();
-        let keep = self
-            .entries
-            .count_while(|entry| i64::from(Stored::decode(entry).relative) < end);
+        let keep =
+            self.entries.count_while(|entry| i64::from(Stored::decode(entry).relative) < end);
         self.entries.truncate(keep);
     }
 
@@ -110,10 +93,7 @@ impl TimeIndex {
 
     fn entry(&self, number: usize) -> Option<(TimestampMs, Offset)> {
         let stored = Stored::decode(self.entries.as_slice().get(number)?);
-        Some((
-            TimestampMs::new(stored.timestamp),
-            absolute(self.base_offset, stored.relative),
-        ))
+        Some((TimestampMs::new(stored.timestamp), absolute(self.base_offset, stored.relative)))
     }
 }
 
@@ -127,10 +107,7 @@ struct Stored {
 impl Stored {
     fn decode(entry: &[u8; ENTRY_BYTES]) -> Self {
         let entry: &mut &[u8] = &mut entry.as_slice();
-        Self {
-            timestamp: entry.get_i64(),
-            relative: entry.get_i32(),
-        }
+        Self { timestamp: entry.get_i64(), relative: entry.get_i32() }
     }
 
     fn encode(self) -> [u8; ENTRY_BYTES] {
@@ -143,20 +120,10 @@ impl Stored {
     fn check(self, number: usize, above: &Self, base_offset: Offset) -> Result<(), IndexDamage> {
         let offset = i64::from(self.relative);
         let reach = Offset::MAX.get() - base_offset.get();
-        expect(
-            number,
-            IndexField::Timestamp,
-            Expected::Above(above.timestamp),
-            self.timestamp,
-        )?;
+        expect(number, IndexField::Timestamp, Expected::Above(above.timestamp), self.timestamp)?;
         let lowest = Expected::AtLeast(above.relative.into());
         expect(number, IndexField::RelativeOffset, lowest, offset)?;
-        expect(
-            number,
-            IndexField::RelativeOffset,
-            Expected::AtMost(reach),
-            offset,
-        )
+        expect(number, IndexField::RelativeOffset, Expected::AtMost(reach), offset)
     }
 }
 
@@ -245,30 +212,18 @@ mod tests {
             let bytes: Vec<u8> = entries
                 .iter()
                 .flat_map(|(timestamp, relative)| {
-                    Stored {
-                        timestamp: *timestamp,
-                        relative: *relative,
-                    }
-                    .encode()
+                    Stored { timestamp: *timestamp, relative: *relative }.encode()
                 })
                 .collect();
             TimeIndex::parse(BASE, bytes.into()).map(|_| ())
         };
         let damage = |entry, field, expected, found| {
-            Err(IndexDamage::Entry {
-                entry,
-                field,
-                expected,
-                found,
-            })
+            Err(IndexDamage::Entry { entry, field, expected, found })
         };
         use {Expected::*, IndexField::*};
         assert_eq!(parse(&[(0, 0), (1, 0), (2, 5)]), Ok(()));
         assert_eq!(parse(&[(7, 0), (7, 1)]), damage(1, Timestamp, Above(7), 7));
-        assert_eq!(
-            parse(&[(7, 3), (8, 2)]),
-            damage(1, RelativeOffset, AtLeast(3), 2)
-        );
+        assert_eq!(parse(&[(7, 3), (8, 2)]), damage(1, RelativeOffset, AtLeast(3), 2));
         assert_eq!(parse(&[(-1, 0)]), damage(0, Timestamp, Above(-1), -1));
         assert_eq!(parse(&[(7, 1), (0, 0)]), damage(1, Timestamp, Above(7), 0));
         assert_eq!(parse(&[(7, -1)]), damage(0, RelativeOffset, AtLeast(0), -1));

@@ -100,10 +100,7 @@ impl TxnIndex {
         if let Some(last) = self.0.as_slice().last() {
             let last_offset = Stored::decode(last).to_aborted().last_offset;
             if aborted.last_offset <= last_offset {
-                return Err(MarkerOutOfOrder {
-                    last_offset,
-                    found: aborted.last_offset,
-                });
+                return Err(MarkerOutOfOrder { last_offset, found: aborted.last_offset });
             }
         }
         self.0.push(Stored::of(&aborted).encode());
@@ -116,9 +113,8 @@ impl TxnIndex {
         let entries = self.0.as_slice();
         // An entry that ends before the range has a last stable offset before it too, so leaving
         // it out cannot end the search too late.
-        let before = self
-            .0
-            .count_while(|entry| Stored::decode(entry).last_offset < fetch_offset.get());
+        let before =
+            self.0.count_while(|entry| Stored::decode(entry).last_offset < fetch_offset.get());
         let mut aborted = Vec::new();
         for entry in &entries[before..] {
             let txn = Stored::decode(entry).to_aborted();
@@ -126,23 +122,15 @@ impl TxnIndex {
                 aborted.push(txn);
             }
             if txn.last_stable_offset >= upper_bound {
-                return TxnSearch {
-                    aborted,
-                    end: SearchEnd::Complete,
-                };
+                return TxnSearch { aborted, end: SearchEnd::Complete };
             }
         }
-        TxnSearch {
-            aborted,
-            end: SearchEnd::InLaterSegment,
-        }
+        TxnSearch { aborted, end: SearchEnd::InLaterSegment }
     }
 
     /// Forgets transactions whose marker is at or behind `end_offset`.
     pub(crate) fn truncate_to(&mut self, end_offset: Offset) {
-        let keep = self
-            .0
-            .count_while(|entry| Stored::decode(entry).last_offset < end_offset.get());
+        let keep = self.0.count_while(|entry| Stored::decode(entry).last_offset < end_offset.get());
         self.0.truncate(keep);
     }
 
@@ -209,29 +197,13 @@ impl Stored {
         use Expected::{Above, AtLeast, AtMost, Below, Exactly};
         let last_stable_max = self.last_offset.saturating_add(1);
         for (field, expected, found) in [
-            (
-                IndexField::Version,
-                Exactly(VERSION.into()),
-                self.version.into(),
-            ),
+            (IndexField::Version, Exactly(VERSION.into()), self.version.into()),
             (IndexField::ProducerId, AtLeast(0), self.producer_id),
             (IndexField::LastOffset, Above(above), self.last_offset),
             (IndexField::FirstOffset, AtLeast(0), self.first_offset),
-            (
-                IndexField::FirstOffset,
-                Below(self.last_offset),
-                self.first_offset,
-            ),
-            (
-                IndexField::LastStableOffset,
-                AtLeast(0),
-                self.last_stable_offset,
-            ),
-            (
-                IndexField::LastStableOffset,
-                AtMost(last_stable_max),
-                self.last_stable_offset,
-            ),
+            (IndexField::FirstOffset, Below(self.last_offset), self.first_offset),
+            (IndexField::LastStableOffset, AtLeast(0), self.last_stable_offset),
+            (IndexField::LastStableOffset, AtMost(last_stable_max), self.last_stable_offset),
         ] {
             expect(number, field, expected, found)?;
         }
@@ -277,48 +249,28 @@ mod tests {
     #[test]
     fn a_search_ends_only_when_everything_below_the_range_end_was_decided() {
         // Producer 2 is open from 5 on, and holds the last stable offset there until it aborts.
-        let index = index_of(&[
-            aborted(1, 0, 10, 5),
-            aborted(3, 11, 12, 5),
-            aborted(2, 5, 20, 21),
-        ]);
+        let index = index_of(&[aborted(1, 0, 10, 5), aborted(3, 11, 12, 5), aborted(2, 5, 20, 21)]);
         let search = |from, to| index.overlapping(offset(from), offset(to));
         let ids = |search: &TxnSearch| {
-            search
-                .aborted
-                .iter()
-                .map(|txn| txn.producer_id.get())
-                .collect::<Vec<_>>()
+            search.aborted.iter().map(|txn| txn.producer_id.get()).collect::<Vec<_>>()
         };
 
         let early = search(0, 5);
         assert_eq!((ids(&early), early.end), (vec![1], SearchEnd::Complete));
         let middle = search(6, 9);
-        assert_eq!(
-            (ids(&middle), middle.end),
-            (vec![1, 2], SearchEnd::Complete)
-        );
+        assert_eq!((ids(&middle), middle.end), (vec![1, 2], SearchEnd::Complete));
         let late = search(13, 21);
         assert_eq!((ids(&late), late.end), (vec![2], SearchEnd::Complete));
         let beyond = search(21, 30);
-        assert_eq!(
-            (ids(&beyond), beyond.end),
-            (vec![], SearchEnd::InLaterSegment)
-        );
+        assert_eq!((ids(&beyond), beyond.end), (vec![], SearchEnd::InLaterSegment));
         let edge = search(10, 22);
-        assert_eq!(
-            (ids(&edge), edge.end),
-            (vec![1, 3, 2], SearchEnd::InLaterSegment)
-        );
+        assert_eq!((ids(&edge), edge.end), (vec![1, 3, 2], SearchEnd::InLaterSegment));
     }
 
     #[test]
     fn markers_come_in_the_order_of_the_log() {
         let mut index = index_of(&[aborted(1, 0, 10, 11)]);
-        let refused = MarkerOutOfOrder {
-            last_offset: offset(10),
-            found: offset(10),
-        };
+        let refused = MarkerOutOfOrder { last_offset: offset(10), found: offset(10) };
         assert_eq!(index.push(aborted(2, 5, 10, 11)), Err(refused));
         index.truncate_to(offset(10));
         assert_eq!(index.push(aborted(2, 5, 10, 11)), Ok(()));
@@ -339,54 +291,25 @@ mod tests {
             TxnIndex::parse(offset(100), bytes.into()).map(|_| ())
         };
         let damage = |entry, field, expected, found| {
-            Err(IndexDamage::Entry {
-                entry,
-                field,
-                expected,
-                found,
-            })
+            Err(IndexDamage::Entry { entry, field, expected, found })
         };
-        assert_eq!(
-            parse(&[
-                good,
-                Stored {
-                    last_offset: 120,
-                    ..good
-                }
-            ]),
-            Ok(())
-        );
+        assert_eq!(parse(&[good, Stored { last_offset: 120, ..good }]), Ok(()));
         assert_eq!(parse(&[good, good]), damage(1, LastOffset, Above(110), 110));
+        assert_eq!(parse(&[Stored { version: 1, ..good }]), damage(0, Version, Exactly(0), 1));
         assert_eq!(
-            parse(&[Stored { version: 1, ..good }]),
-            damage(0, Version, Exactly(0), 1)
-        );
-        assert_eq!(
-            parse(&[Stored {
-                producer_id: -1,
-                ..good
-            }]),
+            parse(&[Stored { producer_id: -1, ..good }]),
             damage(0, ProducerId, AtLeast(0), -1)
         );
         assert_eq!(
-            parse(&[Stored {
-                last_offset: 99,
-                ..good
-            }]),
+            parse(&[Stored { last_offset: 99, ..good }]),
             damage(0, LastOffset, Above(99), 99)
         );
         assert_eq!(
-            parse(&[Stored {
-                first_offset: 110,
-                ..good
-            }]),
+            parse(&[Stored { first_offset: 110, ..good }]),
             damage(0, FirstOffset, Below(110), 110)
         );
         assert_eq!(
-            parse(&[Stored {
-                last_stable_offset: 112,
-                ..good
-            }]),
+            parse(&[Stored { last_stable_offset: 112, ..good }]),
             damage(0, LastStableOffset, AtMost(111), 112)
         );
     }

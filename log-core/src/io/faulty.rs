@@ -37,11 +37,7 @@ struct Faults {
 
 impl Faults {
     fn of(&self, operation: Operation) -> io::Result<()> {
-        match self
-            .failing
-            .iter()
-            .find(|(failing, _)| *failing == operation)
-        {
+        match self.failing.iter().find(|(failing, _)| *failing == operation) {
             Some((_, kind)) => Err((*kind).into()),
             None => Ok(()),
         }
@@ -58,10 +54,7 @@ pub struct Faulty {
 impl Faulty {
     /// Passes everything on to `inner`.
     pub fn over(inner: impl Storage) -> Self {
-        Self {
-            inner: Arc::new(inner),
-            faults: Arc::default(),
-        }
+        Self { inner: Arc::new(inner), faults: Arc::default() }
     }
 
     /// Makes each such call fail from now on.
@@ -86,10 +79,7 @@ impl Storage for Faulty {
             self.faults.lock().of(Operation::Create)?;
         }
         let inner = self.inner.open(path, mode)?;
-        Ok(Arc::new(FaultyFile {
-            inner,
-            faults: Arc::clone(&self.faults),
-        }))
+        Ok(Arc::new(FaultyFile { inner, faults: Arc::clone(&self.faults) }))
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {

@@ -134,10 +134,7 @@ pub(super) fn check_data(
     batch: &BatchHeader,
     origin: AppendOrigin,
 ) -> Result<SequenceCheck, ProducerStateError> {
-    let fresh = SequenceCheck::Fresh(AppendInfo {
-        producer,
-        content: Content::Data,
-    });
+    let fresh = SequenceCheck::Fresh(AppendInfo { producer, content: Content::Data });
     match origin {
         AppendOrigin::Recovery => return Ok(fresh),
         AppendOrigin::Client => {
@@ -154,10 +151,7 @@ pub(super) fn check_data(
     let open_txn = entry.and_then(ProducerEntry::current_txn_first_offset);
     match open_txn {
         Some(first_offset) if !batch.is_transactional() => {
-            Err(ProducerStateError::InvalidTxnState {
-                producer_id: producer.id,
-                first_offset,
-            })
+            Err(ProducerStateError::InvalidTxnState { producer_id: producer.id, first_offset })
         }
         _ => Ok(fresh),
     }
@@ -179,10 +173,7 @@ pub(super) fn check_marker(
         check_epoch(entry, producer)?;
         check_coordinator_epoch(entry, producer, marker)?;
     }
-    Ok(SequenceCheck::Fresh(AppendInfo {
-        producer,
-        content: Content::EndTxn(marker),
-    }))
+    Ok(SequenceCheck::Fresh(AppendInfo { producer, content: Content::EndTxn(marker) }))
 }
 
 fn check_epoch(
@@ -224,9 +215,7 @@ fn find_duplicate(
     batch: &BatchHeader,
 ) -> Result<Option<SequenceCheck>, ProducerStateError> {
     let (Some(base), Some(last)) = (batch.base_sequence(), batch.last_sequence()) else {
-        return Err(ProducerStateError::MissingSequence {
-            producer_id: producer.id,
-        });
+        return Err(ProducerStateError::MissingSequence { producer_id: producer.id });
     };
     let found = entry.and_then(|entry| entry.find_batch(producer.epoch, base, last));
     Ok(found.map(|stored| SequenceCheck::Duplicate {
@@ -257,11 +246,7 @@ fn check_sequence(
 
 /// The sequence that the next record under `epoch` must have: a new epoch counts from 0.
 fn next_sequence(entry: &ProducerEntry, epoch: ProducerEpoch) -> Sequence {
-    let last = if epoch == entry.producer_epoch {
-        entry.last_sequence()
-    } else {
-        None
-    };
+    let last = if epoch == entry.producer_epoch { entry.last_sequence() } else { None };
     last.map_or(Sequence::ZERO, Sequence::next)
 }
 

@@ -35,8 +35,7 @@ impl BatchMetadata {
 
     /// Sequence of the first record; `None` for what a coordinator wrote without one.
     pub fn base_sequence(&self) -> Option<Sequence> {
-        self.last_sequence
-            .map(|last| last.wrapping_sub(self.offset_delta))
+        self.last_sequence.map(|last| last.wrapping_sub(self.offset_delta))
     }
 
     /// Sequence of the last record. Inclusive.
@@ -148,8 +147,7 @@ impl ProducerEntry {
             return None;
         }
         let wanted = (Some(base_sequence), Some(last_sequence));
-        self.batches()
-            .find(|batch| (batch.base_sequence(), batch.last_sequence()) == wanted)
+        self.batches().find(|batch| (batch.base_sequence(), batch.last_sequence()) == wanted)
     }
 
     /// A batch of data was written. Returns the offset of the transaction that it began, if it

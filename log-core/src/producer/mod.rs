@@ -85,15 +85,12 @@ impl ProducerStates {
     /// with its final offsets. Returns the transaction that it ended, if it ended one.
     pub(crate) fn apply(&mut self, info: AppendInfo, placed: &BatchHeader) -> Option<CompletedTxn> {
         let AppendInfo { producer, content } = info;
-        let entry = self
-            .entries
-            .entry(producer.id)
-            .or_insert_with(|| ProducerEntry::new(producer.epoch));
+        let entry =
+            self.entries.entry(producer.id).or_insert_with(|| ProducerEntry::new(producer.epoch));
         match content {
             Content::Data => {
                 let begun = entry.data_written(producer.epoch, placed);
-                self.open_txns
-                    .extend(begun.map(|first_offset| (first_offset, producer.id)));
+                self.open_txns.extend(begun.map(|first_offset| (first_offset, producer.id)));
                 None
             }
             Content::EndTxn(marker) => {
@@ -118,8 +115,7 @@ impl ProducerStates {
     /// The last stable offset right after the transaction was completed, as the transaction index
     /// wants it: everything below is decided, whether or not it is durable yet.
     pub(crate) fn last_stable_offset_after(&self, completed: &CompletedTxn) -> Offset {
-        self.first_open_offset()
-            .unwrap_or(completed.last_offset.next())
+        self.first_open_offset().unwrap_or(completed.last_offset.next())
     }
 
     /// Every producer, by rising id.

@@ -156,16 +156,10 @@ fn take_entry(reader: &mut Reader<'_>) -> Result<(ProducerId, ProducerEntry), Pa
         offset_delta,
         timestamp,
     });
-    entry.coordinator_epoch = reader.take_as(
-        "coordinator epoch",
-        Reader::take_i32,
-        or_none(CoordinatorEpoch::new),
-    )?;
-    entry.current_txn_first_offset = reader.take_as(
-        "transaction's first offset",
-        Reader::take_i64,
-        or_none(Offset::new),
-    )?;
+    entry.coordinator_epoch =
+        reader.take_as("coordinator epoch", Reader::take_i32, or_none(CoordinatorEpoch::new))?;
+    entry.current_txn_first_offset =
+        reader.take_as("transaction's first offset", Reader::take_i64, or_none(Offset::new))?;
     Ok((id, entry))
 }
 
@@ -182,9 +176,7 @@ pub(super) fn take_offset_delta(
     delta_max: i64,
 ) -> Result<u32, PayloadDamage> {
     reader.take_as("offset delta", Reader::take_i32, |found| {
-        u32::try_from(found)
-            .ok()
-            .filter(|delta| i64::from(*delta) <= delta_max)
+        u32::try_from(found).ok().filter(|delta| i64::from(*delta) <= delta_max)
     })
 }
 
@@ -193,11 +185,7 @@ fn or_none<N: Into<i64> + Copy, T>(
     accept: impl FnOnce(N) -> Option<T>,
 ) -> impl FnOnce(N) -> Option<Option<T>> {
     |found| {
-        if found.into() == -1 {
-            Some(None)
-        } else {
-            accept(found).map(Some)
-        }
+        if found.into() == -1 { Some(None) } else { accept(found).map(Some) }
     }
 }
 
@@ -222,13 +210,8 @@ mod tests {
     /// Producer 7 has written two records of an open transaction, producer 9 only ended one.
     fn golden_states() -> ProducerStates {
         let mut log = Partition::default();
-        log.append(data(7, 3, 0, 2).transactional(), AppendOrigin::Client)
-            .unwrap();
-        log.append(
-            marker(9, 1, TxnOutcome::Abort, 5),
-            AppendOrigin::Coordinator,
-        )
-        .unwrap();
+        log.append(data(7, 3, 0, 2).transactional(), AppendOrigin::Client).unwrap();
+        log.append(marker(9, 1, TxnOutcome::Abort, 5), AppendOrigin::Coordinator).unwrap();
         log.states
     }
 
@@ -265,10 +248,7 @@ mod tests {
         let longer = with_right_checksum([GOLDEN, &[0]].concat());
         assert!(matches!(
             decode(&longer),
-            Err(SnapshotDamage::Payload(PayloadDamage::Trailing {
-                remaining: 1,
-                ..
-            }))
+            Err(SnapshotDamage::Payload(PayloadDamage::Trailing { remaining: 1, .. }))
         ));
     }
 

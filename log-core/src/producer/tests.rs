@@ -24,19 +24,12 @@ pub(super) struct Sent {
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Contents {
-    Data {
-        sequence: Option<Sequence>,
-        records: u32,
-        transactional: Transactional,
-    },
+    Data { sequence: Option<Sequence>, records: u32, transactional: Transactional },
     Marker(EndTxnMarker),
 }
 
 fn producer(id: i64, epoch: i16) -> Producer {
-    let (id, epoch) = (
-        ProducerId::new(id).unwrap(),
-        ProducerEpoch::new(epoch).unwrap(),
-    );
+    let (id, epoch) = (ProducerId::new(id).unwrap(), ProducerEpoch::new(epoch).unwrap());
     Producer { id, epoch }
 }
 
@@ -44,28 +37,15 @@ fn producer(id: i64, epoch: i16) -> Producer {
 pub(super) fn data(id: i64, epoch: i16, sequence: i32, records: u32) -> Sent {
     let sequence = Sequence::new(sequence);
     let transactional = Transactional::No;
-    let content = Contents::Data {
-        sequence,
-        records,
-        transactional,
-    };
-    Sent {
-        producer: producer(id, epoch),
-        content,
-    }
+    let content = Contents::Data { sequence, records, transactional };
+    Sent { producer: producer(id, epoch), content }
 }
 
 /// The end of a transaction.
 pub(super) fn marker(id: i64, epoch: i16, kind: TxnOutcome, coordinator: i32) -> Sent {
     let coordinator_epoch = CoordinatorEpoch::new(coordinator).unwrap();
-    let content = Contents::Marker(EndTxnMarker {
-        kind,
-        coordinator_epoch,
-    });
-    Sent {
-        producer: producer(id, epoch),
-        content,
-    }
+    let content = Contents::Marker(EndTxnMarker { kind, coordinator_epoch });
+    Sent { producer: producer(id, epoch), content }
 }
 
 impl Sent {
@@ -87,11 +67,7 @@ impl Sent {
     fn placed(&self, base_offset: Offset) -> BatchHeader {
         let timestamp = TimestampMs::new(base_offset.get() + 1000);
         let mut bytes = match self.content {
-            Contents::Data {
-                sequence,
-                records,
-                transactional,
-            } => {
+            Contents::Data { sequence, records, transactional } => {
                 let options = BatchOptions {
                     producer: Some((self.producer, sequence.unwrap_or(Sequence::ZERO))),
                     transactional,
@@ -226,9 +202,7 @@ fn a_gap_is_refused_and_leaves_no_trace() {
 fn a_batch_that_was_checked_and_not_written_leaves_no_trace() {
     let mut log = Partition::default();
     let batch = data(7, 0, 0, 1).transactional();
-    let check = log
-        .states
-        .check(&batch.placed(Offset::ZERO), AppendOrigin::Client, None);
+    let check = log.states.check(&batch.placed(Offset::ZERO), AppendOrigin::Client, None);
     assert!(matches!(check, Ok(SequenceCheck::Fresh(_))));
     assert_eq!(log.states, ProducerStates::default());
     log.stored(batch);
@@ -242,10 +216,7 @@ fn the_last_five_batches_are_recognised_and_no_more() {
     }
     for n in 2..7 {
         let first = i64::from(n) * 2;
-        assert_eq!(
-            log.send(data(7, 0, n * 2, 2)),
-            Ok(duplicate(first, first + 1))
-        );
+        assert_eq!(log.send(data(7, 0, n * 2, 2)), Ok(duplicate(first, first + 1)));
     }
     assert_eq!(log.send(data(7, 0, 2, 2)), out_of_order(14, 2));
 }
@@ -313,10 +284,7 @@ fn only_a_coordinator_writes_data_without_a_sequence() {
         *sequence = None;
     }
     let producer_id = ProducerId::new(7).unwrap();
-    assert_eq!(
-        log.send(unnumbered),
-        Err(ProducerStateError::MissingSequence { producer_id })
-    );
+    assert_eq!(log.send(unnumbered), Err(ProducerStateError::MissingSequence { producer_id }));
     log.append(unnumbered, AppendOrigin::Coordinator).unwrap();
     log.append(unnumbered, AppendOrigin::Coordinator).unwrap();
     assert_eq!(log.states.first_open_offset(), Some(offset(0)));
@@ -383,10 +351,7 @@ fn under_version_1_the_marker_keeps_the_epoch_and_the_sequence_goes_on() {
     let mut log = Partition::default();
     log.stored(data(7, 0, 0, 3).transactional());
     log.stored(marker(7, 0, TxnOutcome::Commit, 0)).unwrap();
-    assert_eq!(
-        log.send(data(7, 0, 0, 3).transactional()),
-        Ok(duplicate(0, 2))
-    );
+    assert_eq!(log.send(data(7, 0, 0, 3).transactional()), Ok(duplicate(0, 2)));
     assert_eq!(log.states.first_open_offset(), None);
     log.stored(data(7, 0, 3, 1).transactional());
 }
@@ -423,11 +388,7 @@ fn an_open_transaction_takes_no_data_outside_of_it() {
 #[test]
 fn a_control_batch_of_an_unknown_kind_concerns_no_state() {
     let header = marker(7, 0, TxnOutcome::Commit, 0).placed(Offset::ZERO);
-    let unknown = ControlRecord::Unknown {
-        type_code: 9,
-        key: vec![0; 4].into(),
-        value: None,
-    };
+    let unknown = ControlRecord::Unknown { type_code: 9, key: vec![0; 4].into(), value: None };
     let states = ProducerStates::default();
     let check = states.check(&header, AppendOrigin::Coordinator, Some(&unknown));
     assert_eq!(check, Ok(SequenceCheck::NotIdempotent));

@@ -38,11 +38,7 @@ const PRODUCER_BYTES_MIN: usize = 8 + 2 + 1 + BATCH_BYTES;
 
 /// The bytes of the whole file: the windows of all producers that have batches.
 pub(crate) fn encode(states: &ProducerStates) -> Vec<u8> {
-    let with_batches = || {
-        states
-            .entries()
-            .filter(|(_, entry)| entry.newest_batch().is_some())
-    };
+    let with_batches = || states.entries().filter(|(_, entry)| entry.newest_batch().is_some());
     let count = u32::try_from(with_batches().count()).expect("2^32 producers do not fit in memory");
     let mut payload = Writer::default();
     payload.put_u32(count);
@@ -125,12 +121,7 @@ fn take_batch(reader: &mut Reader<'_>, above: i64) -> Result<BatchMetadata, Payl
     })?;
     let offset_delta = take_offset_delta(reader, last_offset.get() - above - 1)?;
     let timestamp = TimestampMs::new(reader.take_i64()?);
-    Ok(BatchMetadata {
-        last_sequence,
-        last_offset,
-        offset_delta,
-        timestamp,
-    })
+    Ok(BatchMetadata { last_sequence, last_offset, offset_delta, timestamp })
 }
 
 #[cfg(test)]
@@ -145,8 +136,7 @@ mod tests {
     fn seven_batches() -> Partition {
         let mut log = Partition::default();
         for n in 0..7 {
-            log.append(data(7, 0, n * 2, 2), AppendOrigin::Client)
-                .unwrap();
+            log.append(data(7, 0, n * 2, 2), AppendOrigin::Client).unwrap();
         }
         log
     }
@@ -165,10 +155,7 @@ mod tests {
             \0\0\0\x01\
             \0\0\0\0\0\0\0\x07\0\x03\x01\
             \0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\x03\xe8";
-        assert_eq!(
-            encode(&log.states),
-            frame(CheckpointKind::ProducerWindows, 1, payload)
-        );
+        assert_eq!(encode(&log.states), frame(CheckpointKind::ProducerWindows, 1, payload));
     }
 
     #[test]
@@ -181,10 +168,7 @@ mod tests {
         let windows = encode(&log.states);
         log.states = snapshot::decode(&snapshot::encode(&log.states)).unwrap();
         let refused = log.append(repeated, AppendOrigin::Client).unwrap_err();
-        assert!(matches!(
-            refused,
-            ProducerStateError::OutOfOrderSequence { .. }
-        ));
+        assert!(matches!(refused, ProducerStateError::OutOfOrderSequence { .. }));
         merge(&mut log.states, &windows).unwrap();
         assert_eq!(log.append(repeated, AppendOrigin::Client).unwrap(), known);
     }
@@ -212,10 +196,7 @@ mod tests {
             let before = states.clone();
             let file = frame(CheckpointKind::ProducerWindows, 1, &payload);
             let refused = merge(&mut states, &file).unwrap_err();
-            assert!(
-                matches!(refused, CheckpointDamage::Payload(_)),
-                "{at}: {refused}"
-            );
+            assert!(matches!(refused, CheckpointDamage::Payload(_)), "{at}: {refused}");
             assert_eq!(states, before);
         }
     }

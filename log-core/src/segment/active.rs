@@ -37,7 +37,27 @@ pub(crate) struct ActiveSegment {
     /// When its first batch was appended, by the broker's clock.
     since: Option<TimestampMs>,
     bytes_since_index_entry: u64,
+    /// How long the file is; only zeros lie between the segment's end and here.
+    file_bytes: u64,
 }
+
+/// How an append makes room for those that follow it.
+///
+/// A sync after a write into blocks that exist and are written costs half of one that must also
+/// record new blocks and a new length: 0.2 ms where an append takes 0.4 ms, at 4 to 16 KiB a
+/// sync on the machine of the decision record. From about 128 KiB a sync on, writing everything
+/// twice costs more than that saves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Room {
+    /// The file ends with its last batch.
+    AsNeeded,
+    /// Zeros are written ahead, with the batch that needs the room and in the same call.
+    Ahead,
+}
+
+/// A step of room made ahead. Larger steps make a rare append slower, and save no more.
+const ROOM_BYTES: u64 = 256 << 10;
+static ZEROS: [u8; ROOM_BYTES as usize] = [0; ROOM_BYTES as usize];
 
 impl ActiveSegment {
     /// Makes the file of a new segment. Its name is durable only once the folder is synced.
@@ -51,17 +71,15 @@ impl ActiveSegment {
             segment: Arc::new(segment),
             since: None,
             bytes_since_index_entry: 0,
+            file_bytes: 0,
         })
     }
 
     /// Takes up appending where recovery found the end.
     pub(crate) fn reopen(segment: Arc<Segment>, since: Option<TimestampMs>) -> Self {
         // The next batch gets an entry: how far back the last one lies would cost a look.
-        Self {
-            segment,
-            since,
-            bytes_since_index_entry: u64::MAX,
-        }
+        let file_bytes = segment.end();
+        Self { segment, since, bytes_since_index_entry: u64::MAX, file_bytes }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -85,27 +103,53 @@ impl ActiveSegment {
         &mut self,
         batch: &NewBatch<'_>,
         index_interval_bytes: u32,
+        room: Room,
         now: TimestampMs,
     ) -> Result<(), WriteFault> {
         let position = self.segment.end();
         let size = batch.header.size_bytes() as u64;
-        let file = self.segment.file().map_err(WriteFault::Undone)?;
-        let parts = [IoSlice::new(batch.header_bytes), IoSlice::new(batch.body)];
-        if let Err(error) = file.write_at(&parts, position) {
-            let error = failed("write", self.segment.log_path())(error);
-            return Err(match file.set_len(position) {
-                Ok(()) => WriteFault::Undone(error),
-                Err(_) => WriteFault::Torn(error),
-            });
+        match self.write(batch, self.room_after(position + size, room)) {
+            // Room is a convenience: a disk that has none for it may have enough for the batch.
+            Err(WriteFault::Undone(error)) if room == Room::Ahead && error.is_disk_full() => {
+                self.write(batch, &[])?;
+            }
+            written => written?,
         }
         self.index(batch.header, position, index_interval_bytes);
         self.bytes_since_index_entry = self.bytes_since_index_entry.saturating_add(size);
         self.since.get_or_insert(now);
         // Readers that see the new end see the bytes below it: they are written by now.
-        self.segment
-            .next_offset
-            .store(batch.header.next_offset().get(), Ordering::Release);
+        self.segment.next_offset.store(batch.header.next_offset().get(), Ordering::Release);
         self.segment.end.store(position + size, Ordering::Release);
+        Ok(())
+    }
+
+    /// Zeros from `end` up to the next step, if the file does not reach there yet.
+    fn room_after(&self, end: u64, room: Room) -> &'static [u8] {
+        if room == Room::AsNeeded || end <= self.file_bytes {
+            return &[];
+        }
+        let missing = end.next_multiple_of(ROOM_BYTES) - end;
+        &ZEROS[..usize::try_from(missing).unwrap_or(0)]
+    }
+
+    fn write(&mut self, batch: &NewBatch<'_>, room: &[u8]) -> Result<(), WriteFault> {
+        let position = self.segment.end();
+        let file = self.segment.file().map_err(WriteFault::Undone)?;
+        let parts =
+            [IoSlice::new(batch.header_bytes), IoSlice::new(batch.body), IoSlice::new(room)];
+        if let Err(error) = file.write_at(&parts, position) {
+            let error = failed("write", self.segment.log_path())(error);
+            return Err(match file.set_len(position) {
+                Ok(()) => {
+                    self.file_bytes = position;
+                    WriteFault::Undone(error)
+                }
+                Err(_) => WriteFault::Torn(error),
+            });
+        }
+        let written = position + batch.header.size_bytes() as u64 + room.len() as u64;
+        self.file_bytes = self.file_bytes.max(written);
         Ok(())
     }
 
@@ -135,26 +179,27 @@ impl ActiveSegment {
 
     fn with_growing_indexes(&self, change: impl FnOnce(&mut Indexes)) {
         let mut slot = self.segment.indexes.write();
-        let indexes = slot
-            .as_mut()
-            .expect("prepare() read them and only the writer lets go");
+        let indexes = slot.as_mut().expect("prepare() read them and only the writer lets go");
         change(indexes);
     }
 
-    /// Cuts off whatever lies behind the last batch.
-    pub(crate) fn trim(&self) -> Result<(), FileError> {
-        let file = self.segment.file()?;
-        let failed_to = |operation| failed(operation, self.segment.log_path());
-        if file.len().map_err(failed_to("read"))? > self.segment.end() {
-            file.set_len(self.segment.end())
-                .map_err(failed_to("trim"))?;
-            file.sync_data().map_err(failed_to("sync"))?;
+    /// Takes back the room behind the last batch. Not synced.
+    pub(crate) fn trim(&mut self) -> Result<(), FileError> {
+        let end = self.segment.end();
+        if self.file_bytes > end {
+            let trimmed = self.segment.file()?.set_len(end);
+            trimmed.map_err(failed("trim", self.segment.log_path()))?;
+            self.file_bytes = end;
         }
         Ok(())
     }
 
     /// Gives up the right to append.
-    pub(crate) fn seal(self) -> Arc<Segment> {
+    pub(crate) fn seal(mut self) -> Arc<Segment> {
+        // Zeros that stay are found and left out at the next start.
+        let _ = self.trim();
+        // Zeros that stay are found and left out at the next start.
+        let _ = self.trim();
         if let Some(indexes) = &mut *self.segment.indexes.write() {
             indexes.settle_time();
         }

@@ -103,10 +103,7 @@ impl FileName {
         let offset = Offset::new(digits.parse().ok()?)?;
         if let Some(position) = suffix.strip_prefix(CUT) {
             let position = parse_canonical(position)?;
-            return Some(Self::Cut {
-                base_offset: offset,
-                position,
-            });
+            return Some(Self::Cut { base_offset: offset, position });
         }
         let mut names = Self::of_segment(offset).into_iter();
         names.find(|name| name.numbered() == Some((offset, suffix)))
@@ -131,12 +128,7 @@ impl FileName {
 impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((offset, suffix)) = self.numbered() {
-            write!(
-                f,
-                "{:0digits$}{suffix}",
-                offset.get(),
-                digits = OFFSET_DIGITS
-            )?;
+            write!(f, "{:0digits$}{suffix}", offset.get(), digits = OFFSET_DIGITS)?;
         }
         match self {
             Self::Cut { position, .. } => position.fmt(f),
@@ -179,10 +171,7 @@ mod tests {
                 "00000000000000012345.seal",
             ]
         );
-        let cut = FileName::Cut {
-            base_offset: Offset::MAX,
-            position: 4096,
-        };
+        let cut = FileName::Cut { base_offset: Offset::MAX, position: 4096 };
         assert_eq!(cut.to_string(), "09223372036854775807.cut-4096");
         assert_eq!(
             FileName::Temporary(Box::new(cut)).to_string(),
@@ -226,10 +215,8 @@ mod tests {
             Just(FileName::Checkpoint),
             Just(FileName::LogStart),
             (any_offset(), 0_usize..7).prop_map(|(at, n)| FileName::of_segment(at)[n].clone()),
-            (any_offset(), any::<u64>()).prop_map(|(base_offset, position)| FileName::Cut {
-                base_offset,
-                position
-            }),
+            (any_offset(), any::<u64>())
+                .prop_map(|(base_offset, position)| FileName::Cut { base_offset, position }),
         ]
     }
 

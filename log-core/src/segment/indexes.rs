@@ -62,13 +62,7 @@ impl Indexes {
             return Ok(None);
         };
         let max_timestamp = time.last();
-        Ok(Some(Self {
-            offset,
-            time,
-            txn,
-            max_timestamp,
-            persisted,
-        }))
+        Ok(Some(Self { offset, time, txn, max_timestamp, persisted }))
     }
 
     /// A batch was appended at `position`; `due` says whether it gets an entry.
@@ -79,10 +73,7 @@ impl Indexes {
         max_timestamp: TimestampMs,
         due: IndexEntryDue,
     ) {
-        if self
-            .max_timestamp
-            .is_none_or(|(largest, _)| max_timestamp > largest)
-        {
+        if self.max_timestamp.is_none_or(|(largest, _)| max_timestamp > largest) {
             self.max_timestamp = Some((max_timestamp, last_offset));
         }
         if due == IndexEntryDue::Now {
@@ -96,9 +87,7 @@ impl Indexes {
     /// A transaction was aborted. Unlike the others, this index may not miss an entry: readers
     /// would see what was taken back.
     pub(crate) fn add_aborted(&mut self, txn: &AbortedTxn) {
-        self.txn
-            .push(*txn)
-            .expect("markers are added in the order of the log");
+        self.txn.push(*txn).expect("markers are added in the order of the log");
     }
 
     /// Keeps what lies below `offset`.
@@ -131,21 +120,14 @@ impl Indexes {
 
     /// Whether the files say all that memory does.
     pub(crate) fn is_persisted(&self) -> bool {
-        let lens = [
-            self.offset.as_bytes().len(),
-            self.time.as_bytes().len(),
-            self.txn.as_bytes().len(),
-        ];
+        let lens =
+            [self.offset.as_bytes().len(), self.time.as_bytes().len(), self.txn.as_bytes().len()];
         lens == self.persisted && self.max_timestamp == self.time.last()
     }
 
     /// Forgets what is in the files, so that the next [`Indexes::persist`] writes them anew.
     pub(crate) fn rewrite(mut self, folder: &Folder, base: Offset) -> Result<Self, FileError> {
-        for name in [
-            FileName::Index(base),
-            FileName::TimeIndex(base),
-            FileName::TxnIndex(base),
-        ] {
+        for name in [FileName::Index(base), FileName::TimeIndex(base), FileName::TxnIndex(base)] {
             folder.remove(&name)?;
         }
         self.persisted = [0; 3];
@@ -189,11 +171,7 @@ fn append_to(
     if bytes.len() == *persisted && (optional || *persisted > 0) {
         return Ok(());
     }
-    let mode = if *persisted == 0 {
-        OpenMode::CreateOrEmpty
-    } else {
-        OpenMode::Write
-    };
+    let mode = if *persisted == 0 { OpenMode::CreateOrEmpty } else { OpenMode::Write };
     let file = folder.open(name, mode)?;
     file.write_at(&[IoSlice::new(&bytes[*persisted..])], *persisted as u64)
         .map_err(failed("write", folder.path_of(name)))?;

@@ -20,7 +20,7 @@ mod seal;
 mod set;
 mod walk;
 
-pub(crate) use active::{ActiveSegment, NewBatch, WriteFault};
+pub(crate) use active::{ActiveSegment, NewBatch, Room, WriteFault};
 pub use file_name::FileName;
 pub(crate) use indexes::{IndexEntryDue, Indexes};
 pub(crate) use seal::Seal;
@@ -115,9 +115,7 @@ impl Segment {
         if let Some(file) = &handles.file {
             return Ok(Arc::clone(file));
         }
-        let file = self
-            .folder
-            .open(&FileName::Log(self.base), OpenMode::Write)?;
+        let file = self.folder.open(&FileName::Log(self.base), OpenMode::Write)?;
         handles.file = Some(Arc::clone(&file));
         Ok(file)
     }
@@ -147,9 +145,7 @@ impl Segment {
     pub(crate) fn copy(&self, start: u64, end: u64) -> Result<Bytes, FileError> {
         let len = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; len];
-        self.file()?
-            .read_exact_at(&mut bytes, start)
-            .map_err(failed("read", self.log_path()))?;
+        self.file()?.read_exact_at(&mut bytes, start).map_err(failed("read", self.log_path()))?;
         Ok(bytes.into())
     }
 
@@ -194,13 +190,7 @@ impl Segment {
         start: u64,
         limit: u64,
     ) -> Result<BatchWalk, FileError> {
-        Ok(BatchWalk::new(
-            self.file()?,
-            self.log_path(),
-            check,
-            start,
-            limit,
-        ))
+        Ok(BatchWalk::new(self.file()?, self.log_path(), check, start, limit))
     }
 
     /// The largest timestamp, with the last offset of the batch that holds it, as the time index
@@ -252,10 +242,7 @@ impl Segment {
 
     /// What the index files say of everything below `offset`; `None` if they cannot be trusted.
     pub(crate) fn indexes_below(&self, offset: Offset) -> Result<Option<Indexes>, FileError> {
-        let len = self
-            .file()?
-            .len()
-            .map_err(failed("read", self.log_path()))?;
+        let len = self.file()?.len().map_err(failed("read", self.log_path()))?;
         let indexes = Indexes::read(&self.folder, self.base, len)?;
         Ok(indexes.map(|mut indexes| {
             indexes.truncate(offset);
@@ -265,41 +252,27 @@ impl Segment {
 
     /// Makes everything written so far durable.
     pub(crate) fn sync(&self) -> Result<(), FileError> {
-        self.file()?
-            .sync_data()
-            .map_err(failed("sync", self.log_path()))
+        self.file()?.sync_data().map_err(failed("sync", self.log_path()))
     }
 
     /// The first indexed batch behind byte `position` that looks sound: where a reader can go on
     /// behind damage.
     pub(crate) fn sound_after(&self, position: u64) -> Option<Offset> {
-        let starts = self
-            .with_indexes(|indexes| indexes.offset.positions_after(position))
-            .ok()?;
+        let starts = self.with_indexes(|indexes| indexes.offset.positions_after(position)).ok()?;
         starts.into_iter().find_map(|start| {
             let mut walk = self.walk(Check::Checksums, start, self.end()).ok()?;
-            walk.next()
-                .ok()
-                .flatten()
-                .map(|batch| batch.header.base_offset())
+            walk.next().ok().flatten().map(|batch| batch.header.base_offset())
         })
     }
 
     /// Removes every file of this segment. Who still reads from it goes on reading.
     pub(crate) fn remove_files(&self) -> Result<(), FileError> {
-        FileName::of_segment(self.base)
-            .iter()
-            .try_for_each(|name| self.folder.remove(name))
+        FileName::of_segment(self.base).iter().try_for_each(|name| self.folder.remove(name))
     }
 
     /// Removes indexes and seal.
     pub(crate) fn remove_derived(&self) -> Result<(), FileError> {
-        for derived in [
-            FileName::Index,
-            FileName::TimeIndex,
-            FileName::TxnIndex,
-            FileName::Seal,
-        ] {
+        for derived in [FileName::Index, FileName::TimeIndex, FileName::TxnIndex, FileName::Seal] {
             self.folder.remove(&derived(self.base))?;
         }
         Ok(())
@@ -334,10 +307,6 @@ impl Segment {
     }
 
     pub(crate) fn damage(&self, position: u64, detail: impl Into<String>) -> Damage {
-        Damage {
-            file: self.log_path(),
-            position,
-            detail: detail.into(),
-        }
+        Damage { file: self.log_path(), position, detail: detail.into() }
     }
 }

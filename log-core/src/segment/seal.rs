@@ -35,16 +35,10 @@ impl Seal {
     /// that are damaged already.
     pub(crate) fn compute(segment: &Segment) -> Result<Self, WalkError> {
         let log_bytes = segment.end();
-        let mut walk = segment
-            .walk(Check::Checksums, 0, log_bytes)?
-            .expecting(segment.base())
-            .with_read_crc();
+        let mut walk =
+            segment.walk(Check::Checksums, 0, log_bytes)?.expecting(segment.base()).with_read_crc();
         while walk.next()?.is_some() {}
-        Ok(Self {
-            log_bytes,
-            log_crc: walk.read_crc(),
-            next_offset: segment.next_offset(),
-        })
+        Ok(Self { log_bytes, log_crc: walk.read_crc(), next_offset: segment.next_offset() })
     }
 
     /// The seal of the segment at `base`; `None` where there is none, or none that can be trusted.

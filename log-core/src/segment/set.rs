@@ -17,10 +17,7 @@ pub(crate) struct SegmentSet(ArcSwap<Vec<Arc<Segment>>>);
 impl SegmentSet {
     /// Segments by rising base offset, the active one last.
     pub(crate) fn new(segments: Vec<Arc<Segment>>) -> Self {
-        assert!(
-            !segments.is_empty(),
-            "a log has at least its active segment"
-        );
+        assert!(!segments.is_empty(), "a log has at least its active segment");
         Self(ArcSwap::from_pointee(segments))
     }
 
@@ -43,11 +40,7 @@ impl SegmentSet {
     /// A roll: `segment` becomes the last. Called by the writer alone.
     pub(crate) fn push(&self, segment: Arc<Segment>) {
         let mut segments = Vec::clone(&self.0.load());
-        debug_assert!(
-            segments
-                .last()
-                .is_none_or(|last| last.base() < segment.base())
-        );
+        debug_assert!(segments.last().is_none_or(|last| last.base() < segment.base()));
         segments.push(segment);
         self.0.store(Arc::new(segments));
     }

@@ -55,10 +55,7 @@ impl From<WalkError> for ReadError {
     fn from(error: WalkError) -> Self {
         match error {
             WalkError::File(error) => Self::File(error),
-            WalkError::Damaged(damage) => Self::Damaged {
-                damage,
-                resume_at: None,
-            },
+            WalkError::Damaged(damage) => Self::Damaged { damage, resume_at: None },
         }
     }
 }
@@ -120,10 +117,7 @@ impl BatchWalk {
         if self.check == Check::Checksums {
             self.verify(&header)?;
         }
-        let located = Located {
-            position: self.position,
-            header,
-        };
+        let located = Located { position: self.position, header };
         self.position += header.size_bytes() as u64;
         self.expected = Some(header.next_offset());
         Ok(Some(located))
@@ -138,9 +132,9 @@ impl BatchWalk {
         let header = parsed.map_err(|error| self.damaged(error.to_string()))?;
         if header.size_bytes() as u64 > left {
             let declared = header.size_bytes();
-            return Err(self.damaged(format!(
-                "the batch declares {declared} bytes, {left} are left"
-            )));
+            return Err(
+                self.damaged(format!("the batch declares {declared} bytes, {left} are left"))
+            );
         }
         match self.expected {
             Some(expected) if header.base_offset() != expected => Err(self.damaged(format!(
@@ -161,10 +155,7 @@ impl BatchWalk {
             if found == header.crc() {
                 Ok(())
             } else {
-                Err(format!(
-                    "batch CRC is {found:#010x}, the header says {:#010x}",
-                    header.crc()
-                ))
+                Err(format!("batch CRC is {found:#010x}, the header says {:#010x}", header.crc()))
             }
         };
         verified.map_err(|detail| self.damaged(detail))
@@ -230,11 +221,7 @@ impl BatchWalk {
     }
 
     fn damaged(&self, detail: String) -> WalkError {
-        WalkError::Damaged(Damage {
-            file: self.path.clone(),
-            position: self.position,
-            detail,
-        })
+        WalkError::Damaged(Damage { file: self.path.clone(), position: self.position, detail })
     }
 
     /// Also takes the CRC-32 of all bytes from the walk's start to its limit.
