@@ -32,15 +32,10 @@ const JOURNAL_BYTES: u64 = 2 * DRAIN_BYTES;
 
 fn main() -> io::Result<()> {
     let options = Options::from_args(std::env::args().skip(1))?;
-    let root = tempfile::Builder::new()
-        .prefix("spike-commit-")
-        .tempdir_in(&options.dir)?;
+    let root = tempfile::Builder::new().prefix("spike-commit-").tempdir_in(&options.dir)?;
     let mut report = Report::new(options.json);
     report.note(&format!("load before: {}", load_average()))?;
-    let bench = Bench {
-        root: root.path(),
-        quick: options.quick,
-    };
+    let bench = Bench { root: root.path(), quick: options.quick };
     for (name, section) in SECTIONS {
         if options.wants(name) {
             section(&bench, &mut report)?;
@@ -67,11 +62,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn scaled(&self, count: usize) -> usize {
-        if self.quick {
-            count.div_ceil(10)
-        } else {
-            count
-        }
+        if self.quick { count.div_ceil(10) } else { count }
     }
 }
 
@@ -126,17 +117,8 @@ impl Segment {
     fn create(folder: &Path, layout: Layout) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let path = folder.join("00000000000000000000.log");
-        let file = OpenOptions::new()
-            .create_new(true)
-            .read(true)
-            .write(true)
-            .open(path)?;
-        Ok(Self {
-            file: Arc::new(file),
-            layout,
-            end: 0,
-            prepared: 0,
-        })
+        let file = OpenOptions::new().create_new(true).read(true).write(true).open(path)?;
+        Ok(Self { file: Arc::new(file), layout, end: 0, prepared: 0 })
     }
 
     fn append(&mut self, batch: &[u8]) -> io::Result<()> {
@@ -197,21 +179,12 @@ impl Partitions {
         let segments = (0..count)
             .map(|partition| Segment::create(&folder.join(format!("topic-{partition}")), layout))
             .collect::<io::Result<Vec<_>>>()?;
-        let files = segments
-            .iter()
-            .map(|segment| Arc::clone(&segment.file))
-            .collect();
-        Ok(Self {
-            folder,
-            segments,
-            files,
-        })
+        let files = segments.iter().map(|segment| Arc::clone(&segment.file)).collect();
+        Ok(Self { folder, segments, files })
     }
 
     fn append_to_each(&mut self, batch: &[u8]) -> io::Result<()> {
-        self.segments
-            .iter_mut()
-            .try_for_each(|segment| segment.append(batch))
+        self.segments.iter_mut().try_for_each(|segment| segment.append(batch))
     }
 
     /// Spreads the ends over one step, so that partitions do not all need room in the same round.
@@ -263,10 +236,7 @@ impl SyncPool {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.run())
         };
-        Self {
-            threads: (0..threads).map(spawn).collect(),
-            shared,
-        }
+        Self { threads: (0..threads).map(spawn).collect(), shared }
     }
 
     fn sync_all(&self, files: &[Arc<File>]) -> io::Result<()> {
@@ -360,21 +330,12 @@ enum Growth {
 impl Journal {
     fn create(folder: &Path, name: &str, growth: Growth) -> io::Result<Self> {
         let path = folder.join(name);
-        let file = OpenOptions::new()
-            .create_new(true)
-            .read(true)
-            .write(true)
-            .open(path)?;
+        let file = OpenOptions::new().create_new(true).read(true).write(true).open(path)?;
         if matches!(growth, Growth::Ring) {
             write_zeros(&file, 0, JOURNAL_BYTES)?;
         }
         file.sync_all()?;
-        Ok(Self {
-            file,
-            position: 0,
-            gathered: Vec::new(),
-            growth,
-        })
+        Ok(Self { file, position: 0, gathered: Vec::new(), growth })
     }
 
     fn commit(&mut self, batch: &[u8], count: usize) -> io::Result<()> {
@@ -416,9 +377,7 @@ struct Ways {
 impl Ways {
     fn new(root: &Path, label: &str) -> io::Result<Self> {
         Ok(Self {
-            pools: POOL_SIZES
-                .map(|threads| (threads, SyncPool::new(threads)))
-                .into(),
+            pools: POOL_SIZES.map(|threads| (threads, SyncPool::new(threads))).into(),
             folder: File::open(root)?,
             over_zeros: Journal::create(root, &format!("journal-zeros-{label}"), Growth::Ring)?,
             append: Journal::create(root, &format!("journal-append-{label}"), Growth::Append)?,
@@ -447,20 +406,14 @@ impl Ways {
         partitions.append_to_each(batch)?;
         let written = started.elapsed();
         match method {
-            Method::OneByOne => partitions
-                .files
-                .iter()
-                .try_for_each(|file| file.sync_data())?,
+            Method::OneByOne => partitions.files.iter().try_for_each(|file| file.sync_data())?,
             Method::Parallel { threads } => self.pool(threads).sync_all(&partitions.files)?,
             Method::Syncfs => syncfs(&self.folder)?,
             Method::JournalOverZeros | Method::JournalAppend => {}
         }
         let whole = started.elapsed();
         self.settle(method, partitions)?;
-        Ok(Times {
-            whole,
-            sync: journaled + (whole - written),
-        })
+        Ok(Times { whole, sync: journaled + (whole - written) })
     }
 
     /// Cleans, off the clock, what a journal left dirty, so that the next method does not pay for it.
@@ -469,11 +422,7 @@ impl Ways {
             Method::JournalOverZeros => self.pool(16).sync_all(&partitions.files),
             Method::JournalAppend => {
                 self.pool(16).sync_all(&partitions.files)?;
-                if self.append.position > DRAIN_BYTES {
-                    self.append.restart()
-                } else {
-                    Ok(())
-                }
+                if self.append.position > DRAIN_BYTES { self.append.restart() } else { Ok(()) }
             }
             _ => Ok(()),
         }
@@ -536,22 +485,14 @@ fn round_cells(
     let mut sets = Vec::new();
     let mut cells = Vec::new();
     for (set, layout) in layouts.into_iter().enumerate() {
-        let mut made = Partitions::create(
-            bench.root,
-            &format!("round-{label}-{set}"),
-            partitions,
-            layout,
-        )?;
+        let mut made =
+            Partitions::create(bench.root, &format!("round-{label}-{set}"), partitions, layout)?;
         for segment in &mut made.segments {
             segment.make_room(1)?;
         }
         sets.push(made);
-        let cell = |method| Cell {
-            set,
-            method,
-            whole: Samples::default(),
-            sync: Samples::default(),
-        };
+        let cell =
+            |method| Cell { set, method, whole: Samples::default(), sync: Samples::default() };
         cells.extend(round_methods(set).into_iter().map(cell));
     }
     syncfs(&ways.folder)?;
@@ -579,10 +520,7 @@ fn round_cells(
             ("layout", layout.into()),
             ("method", cell.method.name()),
             ("rounds/s", format!("{:.0}", cell.whole.per_second())),
-            (
-                "batches/s",
-                format!("{:.0}", cell.whole.per_second() * partitions as f64),
-            ),
+            ("batches/s", format!("{:.0}", cell.whole.per_second() * partitions as f64)),
             ("p50 ms", cell.whole.ms(0.5)),
             ("p99 ms", cell.whole.ms(0.99)),
             ("sync p50 ms", cell.sync.ms(0.5)),
@@ -606,10 +544,8 @@ struct SustainedCell {
 }
 
 fn sustained(bench: &Bench<'_>, report: &mut Report) -> io::Result<()> {
-    report.heading(
-        "sustained",
-        "commit rounds back to back, making room and draining counted in",
-    )?;
+    report
+        .heading("sustained", "commit rounds back to back, making room and draining counted in")?;
     for partitions in [1, 16, 128, 1000] {
         for batch in [4 * KIB, 16 * KIB] {
             sustained_cells(bench, report, partitions, batch)?;
@@ -668,14 +604,8 @@ fn sustained_cells(
             ("batch", bytes_name(batch)),
             ("layout", cell.layout.name()),
             ("method", cell.method.name()),
-            (
-                "rounds/s",
-                format!("{:.0}", cell.samples.len() as f64 / seconds),
-            ),
-            (
-                "batches/s",
-                format!("{:.0}", (cell.samples.len() * partitions) as f64 / seconds),
-            ),
+            ("rounds/s", format!("{:.0}", cell.samples.len() as f64 / seconds)),
+            ("batches/s", format!("{:.0}", (cell.samples.len() * partitions) as f64 / seconds)),
             ("MB/s", format!("{:.1}", payload as f64 / seconds / 1e6)),
             ("p50 ms", cell.samples.ms(0.5)),
             ("p99 ms", cell.samples.ms(0.99)),
@@ -687,10 +617,7 @@ fn sustained_cells(
                     cell.cpu.as_secs_f64() * 1e6 / (cell.samples.len() * partitions) as f64
                 ),
             ),
-            (
-                "disk/payload",
-                format!("{:.2}", cell.disk_bytes as f64 / payload as f64),
-            ),
+            ("disk/payload", format!("{:.2}", cell.disk_bytes as f64 / payload as f64)),
         ])?;
     }
     Ok(())
@@ -703,11 +630,7 @@ fn sustain(
     name: &str,
     (count, batch): (usize, u64),
 ) -> io::Result<()> {
-    let duration = if bench.quick {
-        Duration::from_millis(500)
-    } else {
-        Duration::from_secs(2)
-    };
+    let duration = if bench.quick { Duration::from_millis(500) } else { Duration::from_secs(2) };
     let payload = vec![0x5a; batch as usize];
     let mut partitions = Partitions::create(bench.root, name, count, cell.layout)?;
     partitions.stagger(&payload)?;
@@ -717,9 +640,8 @@ fn sustain(
         _ => None,
     };
     let journal_name = format!("{name}-journal");
-    let journal = growth
-        .map(|growth| Journal::create(bench.root, &journal_name, growth))
-        .transpose()?;
+    let journal =
+        growth.map(|growth| Journal::create(bench.root, &journal_name, growth)).transpose()?;
     syncfs(File::open(bench.root)?)?;
     let (disk_before, cpu_before) = (disk_bytes_written(bench.root), cpu_used());
     let started = Instant::now();
@@ -792,19 +714,14 @@ fn spawn_drain(files: &[Arc<File>]) -> JoinHandle<io::Result<()>> {
 }
 
 fn finish(thread: Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
-    thread.map_or(Ok(()), |thread| {
-        thread.join().expect("a helper thread returns its errors")
-    })
+    thread.map_or(Ok(()), |thread| thread.join().expect("a helper thread returns its errors"))
 }
 
 // ---------------------------------------------------------------------------------------------------------------
 // Section: one partition, tiny appends, each synced: the latency of one record at a time with acks=all.
 
 fn tiny(bench: &Bench<'_>, report: &mut Report) -> io::Result<()> {
-    report.heading(
-        "tiny",
-        "one partition: append, fdatasync, again; making room counted in",
-    )?;
+    report.heading("tiny", "one partition: append, fdatasync, again; making room counted in")?;
     for batch in [200, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB] {
         tiny_cells(bench, report, batch)?;
     }
@@ -826,12 +743,7 @@ fn tiny_cells(bench: &Bench<'_>, report: &mut Report, batch: u64) -> io::Result<
     let mut sets = layouts
         .iter()
         .map(|layout| {
-            Partitions::create(
-                bench.root,
-                &format!("tiny-{batch}-{}", layout.name()),
-                1,
-                *layout,
-            )
+            Partitions::create(bench.root, &format!("tiny-{batch}-{}", layout.name()), 1, *layout)
         })
         .collect::<io::Result<Vec<_>>>()?;
     let mut samples: Vec<_> = layouts.iter().map(|_| Samples::default()).collect();
@@ -850,10 +762,7 @@ fn tiny_cells(bench: &Bench<'_>, report: &mut Report, batch: u64) -> io::Result<
             ("append", bytes_name(batch)),
             ("layout", layout.name()),
             ("commits/s", format!("{:.0}", samples.per_second())),
-            (
-                "MB/s",
-                format!("{:.1}", samples.per_second() * batch as f64 / 1e6),
-            ),
+            ("MB/s", format!("{:.1}", samples.per_second() * batch as f64 / 1e6)),
             ("p50 ms", samples.ms(0.5)),
             ("p99 ms", samples.ms(0.99)),
             ("p99.9 ms", samples.ms(0.999)),
@@ -893,11 +802,9 @@ fn stall(bench: &Bench<'_>, report: &mut Report) -> io::Result<()> {
         "stall",
         "duration of one write, one each 100 us, while another thread syncs without a pause",
     )?;
-    for layout in [
-        Layout::Append,
-        Layout::Fallocate { step: 8 * MIB },
-        Layout::Zeros { step: 64 * MIB },
-    ] {
+    for layout in
+        [Layout::Append, Layout::Fallocate { step: 8 * MIB }, Layout::Zeros { step: 64 * MIB }]
+    {
         for batch in [200, 16 * KIB] {
             stall_cells(bench, report, layout, batch)?;
         }
@@ -918,10 +825,8 @@ fn stall_cells(
         Syncing::OtherFile { bytes: 4 * MIB },
         Syncing::Syncfs,
     ];
-    let mut cells: Vec<_> = kinds
-        .iter()
-        .map(|kind| (*kind, Samples::default(), Samples::default()))
-        .collect();
+    let mut cells: Vec<_> =
+        kinds.iter().map(|kind| (*kind, Samples::default(), Samples::default())).collect();
     for turn in 0..bench.scaled(5) {
         for (index, (kind, writes, syncs)) in cells.iter_mut().enumerate() {
             let name = format!("stall-{}-{batch}-{turn}-{index}", layout.name());
@@ -977,11 +882,7 @@ fn spawn_syncer(
     kind: Syncing,
     stop: &Arc<AtomicBool>,
 ) -> JoinHandle<io::Result<Samples>> {
-    let (file, folder, stop) = (
-        Arc::clone(&set.files[0]),
-        set.folder.clone(),
-        Arc::clone(stop),
-    );
+    let (file, folder, stop) = (Arc::clone(&set.files[0]), set.folder.clone(), Arc::clone(stop));
     thread::spawn(move || {
         let mut samples = Samples::default();
         let mut other = Segment::create(&folder.join("other"), Layout::Append)?;
@@ -1039,15 +940,9 @@ fn beside(bench: &Bench<'_>, report: &mut Report) -> io::Result<()> {
     )?;
     let neighbours = [
         Neighbour::Nobody,
-        Neighbour::Writes {
-            bytes_per_second: 50 * MIB,
-        },
-        Neighbour::Writes {
-            bytes_per_second: 300 * MIB,
-        },
-        Neighbour::Unlinks {
-            pause: Duration::from_millis(250),
-        },
+        Neighbour::Writes { bytes_per_second: 50 * MIB },
+        Neighbour::Writes { bytes_per_second: 300 * MIB },
+        Neighbour::Unlinks { pause: Duration::from_millis(250) },
     ];
     for partitions in [1, 128] {
         let cells = neighbours.iter().flat_map(|neighbour| {
@@ -1239,43 +1134,25 @@ struct Report {
 
 impl Report {
     fn new(json: bool) -> Self {
-        Self {
-            json,
-            section: "",
-            columns: Vec::new(),
-        }
+        Self { json, section: "", columns: Vec::new() }
     }
 
     fn note(&self, text: &str) -> io::Result<()> {
-        if self.json {
-            Ok(())
-        } else {
-            writeln!(io::stdout().lock(), "{text}")
-        }
+        if self.json { Ok(()) } else { writeln!(io::stdout().lock(), "{text}") }
     }
 
     fn heading(&mut self, section: &'static str, text: &str) -> io::Result<()> {
         self.section = section;
         self.columns.clear();
-        self.note(&format!(
-            "\n## {section}: {text} (load {})\n",
-            load_average()
-        ))
+        self.note(&format!("\n## {section}: {text} (load {})\n", load_average()))
     }
 
     fn row(&mut self, cells: &[(&'static str, String)]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.json {
-            let fields: Vec<_> = cells
-                .iter()
-                .map(|(name, value)| json_field(name, value))
-                .collect();
-            return writeln!(
-                out,
-                "{{\"section\":\"{}\",{}}}",
-                self.section,
-                fields.join(",")
-            );
+            let fields: Vec<_> =
+                cells.iter().map(|(name, value)| json_field(name, value)).collect();
+            return writeln!(out, "{{\"section\":\"{}\",{}}}", self.section, fields.join(","));
         }
         let columns: Vec<_> = cells.iter().map(|(name, _)| *name).collect();
         if columns != self.columns {
@@ -1306,19 +1183,12 @@ struct Options {
 impl Options {
     fn from_args(mut args: impl Iterator<Item = String>) -> io::Result<Self> {
         let default_dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let mut options = Self {
-            dir: default_dir,
-            json: false,
-            quick: false,
-            sections: Vec::new(),
-        };
+        let mut options =
+            Self { dir: default_dir, json: false, quick: false, sections: Vec::new() };
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--dir" => {
-                    options.dir = args
-                        .next()
-                        .ok_or_else(|| invalid("--dir needs a path"))?
-                        .into()
+                    options.dir = args.next().ok_or_else(|| invalid("--dir needs a path"))?.into()
                 }
                 "--json" => options.json = true,
                 "--quick" => options.quick = true,
@@ -1362,15 +1232,8 @@ fn load_average() -> String {
 /// User and system time of this process, in the kernel's ticks of 10 ms; the kernel's own threads are not in it.
 fn cpu_used() -> Duration {
     let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = text
-        .rsplit_once(')')
-        .map_or("", |(_, rest)| rest)
-        .split_whitespace();
-    let ticks: u64 = fields
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
+    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(10 * ticks)
 }
 
@@ -1380,9 +1243,6 @@ fn disk_bytes_written(path: &Path) -> u64 {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let text =
         fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).unwrap_or_default();
-    let sectors = text
-        .split_whitespace()
-        .nth(6)
-        .and_then(|field| field.parse::<u64>().ok());
+    let sectors = text.split_whitespace().nth(6).and_then(|field| field.parse::<u64>().ok());
     sectors.unwrap_or(0) * 512
 }

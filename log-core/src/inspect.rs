@@ -14,7 +14,7 @@ use crate::error::{Damage, FileError};
 use crate::folder::{Folder, failed};
 use crate::index::{OffsetIndex, TimeIndex, TxnIndex};
 use crate::io::{Disk, EntryKind, OpenMode};
-use crate::segment::{BatchWalk, Check, FileName, Located, Seal, WalkError};
+use crate::segment::{BatchWalk, Check, FileName, IndexSums, Indexes, Located, Seal, WalkError};
 
 /// What one segment holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -273,7 +273,7 @@ impl Opened {
             }
             next_offset = seal.next_offset;
         }
-        self.verify_indexes(report)?;
+        self.verify_indexes(seal.map(|seal| seal.indexes), report)?;
         Ok(next_offset)
     }
 
@@ -290,12 +290,22 @@ impl Opened {
             .ok())
     }
 
-    fn verify_indexes(&self, report: &mut VerifyReport) -> Result<(), InspectError> {
+    fn verify_indexes(
+        &self,
+        sums: Option<IndexSums>,
+        report: &mut VerifyReport,
+    ) -> Result<(), InspectError> {
         let mut found = |file: FileName, result: Result<(), String>| {
             if let Err(detail) = result {
                 report.damages.push(self.derived_damage(&file, detail));
             }
         };
+        if let Some(sums) = sums
+            && Indexes::read(&self.folder, self.base, self.len, &sums)?.is_none()
+        {
+            let detail = "an index does not hold what the seal says".to_owned();
+            found(FileName::Seal(self.base), Err(detail));
+        }
         if let Some(bytes) = self.derived(&FileName::Index(self.base))? {
             let parsed = OffsetIndex::parse(self.base, bytes.into(), self.len);
             found(FileName::Index(self.base), parsed.map(drop).map_err(|error| error.to_string()));

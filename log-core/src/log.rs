@@ -30,7 +30,7 @@ use crate::producer::{AppendOrigin, ProducerEntry, ProducerStates};
 use crate::read::{Fetched, Isolation, TimestampedOffset};
 use crate::recovery::{self, RecoveryReport};
 use crate::retention::Retired;
-use crate::segment::{Seal, Segment, SegmentSet};
+use crate::segment::{IndexSums, Seal, Segment, SegmentSet};
 
 /// A recovery point is written at least so often while a log is written to: what a crash leaves
 /// to look at is at most a second's worth, or the bytes below.
@@ -450,16 +450,24 @@ impl Inner {
 
     /// Notes how far everything is synced. The active segment's indexes go first, so that they
     /// reach at least as far as the checkpoint says.
-    fn checkpoint(&self, progress: &mut Progress, left_as: LeftAs) -> Result<(), FileError> {
+    fn checkpoint(&self, progress: &mut Progress, left_as: LeftAs) -> Result<(), ReadError> {
         let recovery_point = self.marks.synced_tail();
-        for segment in self.segments.from(recovery_point.offset) {
-            segment.persist_indexes()?;
+        let mut indexes = IndexSums::default();
+        for segment in self.segments.all().iter().rev() {
+            if segment.base() < recovery_point.segment {
+                break;
+            }
+            let sums = segment.persist_indexes()?;
+            if segment.base() == recovery_point.segment {
+                indexes = sums;
+            }
         }
         let (active_since, epochs) = {
             let writer = self.writer.lock();
             (writer.active.since(), writer.epochs.clone())
         };
-        LogCheckpoint { left_as, recovery_point, active_since, epochs }.write(&self.folder)?;
+        LogCheckpoint { left_as, recovery_point, active_since, indexes, epochs }
+            .write(&self.folder)?;
         progress.checkpoint_at = self.clock.now();
         progress.checkpointed = recovery_point;
         Ok(())
@@ -508,7 +516,7 @@ impl Inner {
         }
     }
 
-    fn seal(&self, rolled: &Rolled) -> Result<(), FileError> {
+    fn seal(&self, rolled: &Rolled) -> Result<(), ReadError> {
         let segment = &rolled.segment;
         let retired = segment.base() < self.segments.all()[0].base();
         if retired {
@@ -517,10 +525,10 @@ impl Inner {
         if let Some(producers) = &rolled.producers {
             recovery::write_snapshot(&self.folder, segment.next_offset(), producers)?;
         }
-        segment.persist_indexes()?;
-        match Seal::compute(segment) {
-            Ok(seal) => seal.write(&self.folder, segment.base()),
-            Err(crate::segment::WalkError::File(error)) => Err(error),
+        let indexes = segment.persist_indexes()?;
+        match Seal::compute(segment, indexes) {
+            Ok(seal) => Ok(seal.write(&self.folder, segment.base())?),
+            Err(crate::segment::WalkError::File(error)) => Err(error.into()),
             // A damaged segment gets no seal; verify finds it, and reads report it.
             Err(crate::segment::WalkError::Damaged(_)) => Ok(()),
         }
@@ -556,7 +564,7 @@ impl Inner {
         Ok(())
     }
 
-    fn leave_clean(&self, progress: &mut Progress) -> Result<(), FileError> {
+    fn leave_clean(&self, progress: &mut Progress) -> Result<(), ReadError> {
         self.seal_rolled();
         {
             let mut writer = self.writer.lock();

@@ -12,7 +12,8 @@
 //!   9  position         u64   … in bytes
 //!   17 offset           i64   … as an offset: the next one
 //!   25 active since     i64   first append to the active segment, broker's clock; -1 none
-//!   33 leader epochs          count u32, then epoch i32 and start offset i64 each
+//!   33 indexes of the segment offset, time, transaction: length u64 and CRC-32 u32 each
+//!   69 leader epochs          count u32, then epoch i32 and start offset i64 each
 //! ```
 
 use log_proto::types::TimestampMs;
@@ -22,7 +23,7 @@ use crate::error::FileError;
 use crate::folder::Folder;
 use crate::leader_epoch::LeaderEpochCache;
 use crate::offsets::Tail;
-use crate::segment::FileName;
+use crate::segment::{FileName, IndexSums};
 
 const VERSION: u16 = 1;
 /// Room for more than a million leader epochs; a larger file is not ours.
@@ -43,6 +44,8 @@ pub(crate) struct LogCheckpoint {
     pub(crate) left_as: LeftAs,
     pub(crate) recovery_point: Tail,
     pub(crate) active_since: Option<TimestampMs>,
+    /// What the index files of the recovery point's segment begin with.
+    pub(crate) indexes: IndexSums,
     pub(crate) epochs: LeaderEpochCache,
 }
 
@@ -72,6 +75,7 @@ impl LogCheckpoint {
         payload.put_u64(self.recovery_point.position);
         payload.put_i64(self.recovery_point.offset.get());
         payload.put_i64(self.active_since.map_or(-1, TimestampMs::get));
+        self.indexes.write_to(&mut payload);
         self.epochs.write_to(&mut payload);
         frame(CheckpointKind::Log, VERSION, payload.as_slice())
     }
@@ -87,11 +91,13 @@ impl LogCheckpoint {
         let position = reader.take_u64()?;
         let offset = reader.take_offset()?;
         let since = reader.take_i64()?;
+        let indexes = IndexSums::read_from(&mut reader)?;
         let epochs = LeaderEpochCache::read_from(&mut reader)?;
         Ok(Self {
             left_as,
             recovery_point: Tail { offset, segment, position },
             active_since: (since >= 0).then(|| TimestampMs::new(since)),
+            indexes,
             epochs,
         })
     }

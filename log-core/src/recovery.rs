@@ -1,7 +1,12 @@
 //! Opening a log, whatever state it was left in: numbered passes, one function each.
 //!
-//! 1. survey the folder; 2. finish deletions; 3. decide where to look; 4. restore producer state
-//! up to there; 5. scan to the end; 6. cut at the first bad batch; 7. make the tail durable.
+//! 1. survey the folder;
+//! 2. finish deletions;
+//! 3. decide where to look;
+//! 4. restore producer state up to there;
+//! 5. scan to the end;
+//! 6. cut at the first bad batch;
+//! 7. make the tail durable.
 //!
 //! The rules:
 //!
@@ -34,7 +39,8 @@ use crate::offsets::Tail;
 use crate::producer::{AppendOrigin, ProducerStates, SequenceCheck, TxnOutcome};
 use crate::read::read_batch;
 use crate::segment::{
-    ActiveSegment, Check, FileName, IndexEntryDue, Indexes, Located, Seal, Segment, WalkError,
+    ActiveSegment, Check, FileName, IndexEntryDue, IndexSlot, IndexSums, Indexes, Located, Seal,
+    Segment, WalkError,
 };
 
 /// How much is copied or looked at in one piece.
@@ -191,6 +197,8 @@ struct Plan {
     /// Everything below is taken as it is.
     from: Tail,
     active_since: Option<TimestampMs>,
+    /// Of the segment that `from` lies in.
+    indexes: Option<IndexSums>,
     epochs: Option<LeaderEpochCache>,
 }
 
@@ -211,7 +219,13 @@ impl Plan {
         let Some(checkpoint) = checkpoint.filter(fits) else {
             let from = first_unsealed(folder, survey)?;
             let found_as = FoundAs::Crashed;
-            return Ok(Some(Self { found_as, from, active_since: None, epochs: None }));
+            return Ok(Some(Self {
+                found_as,
+                from,
+                active_since: None,
+                indexes: None,
+                epochs: None,
+            }));
         };
         let from = checkpoint.recovery_point;
         let untouched = from.segment == *last && from.position == *last_bytes;
@@ -223,6 +237,7 @@ impl Plan {
             found_as,
             from,
             active_since: checkpoint.active_since,
+            indexes: Some(checkpoint.indexes),
             epochs: Some(checkpoint.epochs),
         }))
     }
@@ -429,7 +444,7 @@ impl Run {
         self.replay.epochs.assign(epoch, end.offset);
         let log_start = log_start.max(self.segments[0].base());
         let active_since = self.plan.active_since.filter(|_| last.base() == self.plan.from.segment);
-        let active = ActiveSegment::reopen(last, active_since);
+        let active = ActiveSegment::reopen(Arc::clone(&last), active_since);
         let recovered = Recovered {
             segments: self.segments,
             active,
@@ -445,6 +460,7 @@ impl Run {
                 left_as: LeftAs::Running,
                 recovery_point: end,
                 active_since,
+                indexes: last.persist_indexes().map_err(into_open_error)?,
                 epochs: recovered.epochs.clone(),
             };
             checkpoint.write(folder)?;
@@ -466,14 +482,22 @@ fn known_segments(
     let mut logs = survey.logs.iter().peekable();
     while let Some((base, bytes)) = logs.next() {
         let next = logs.peek().map_or(*base, |(next, _)| **next);
-        let known = |end, offset| Segment::known(folder.clone(), *base, end, offset, None);
+        let seal = if *base < plan.from.segment { Seal::read(folder, *base)? } else { None };
+        let indexes = match &seal {
+            Some(seal) => IndexSlot::OnDisk(seal.indexes),
+            None if *base == plan.from.segment => {
+                plan.indexes.map_or(IndexSlot::Unknown, IndexSlot::OnDisk)
+            }
+            None => IndexSlot::Unknown,
+        };
+        let known = |end, offset| Segment::known(folder.clone(), *base, end, offset, indexes);
         let segment = Arc::new(if *base == plan.from.segment {
             known(plan.from.position, plan.from.offset)
         } else {
             known(*bytes, next)
         });
         if *base < plan.from.segment {
-            match Seal::read(folder, *base)? {
+            match seal {
                 Some(seal) => report.damages.extend(check_seal(&segment, &seal, next)),
                 None => {
                     report.damages.extend(find_end(&segment)?);
@@ -642,7 +666,7 @@ pub(crate) fn build_indexes(segment: &Segment) -> Result<Indexes, ReadError> {
     let bases: Vec<(Offset, u64)> = survey.logs.range(..base).map(|(b, len)| (*b, *len)).collect();
     for (place, (at, len)) in bases.iter().enumerate() {
         let next = bases.get(place + 1).map_or(base, |(next, _)| *next);
-        let indexes = Some(Indexes::empty(*at));
+        let indexes = IndexSlot::Loaded(Box::new(Indexes::empty(*at)));
         earlier.push(Arc::new(Segment::known(folder.clone(), *at, *len, next, indexes)));
     }
     let to = Tail { offset: base, segment: base, position: 0 };
@@ -678,7 +702,26 @@ impl IndexBuilder {
                 None => build_indexes(segment)?,
             }
         };
-        Ok(Self { indexes, since_entry: 0 })
+        let mut builder = Self { indexes, since_entry: 0 };
+        builder.look_back(segment, position)?;
+        Ok(builder)
+    }
+
+    /// The time index knows the largest timestamp up to the last offset index entry; the batches
+    /// from there to byte `position` have to be asked.
+    fn look_back(&mut self, segment: &Segment, position: u64) -> Result<(), ReadError> {
+        let start = self.indexes.offset.last().map_or(0, |entry| u64::from(entry.position));
+        let mut walk = segment.walk(Check::Headers, start, position)?;
+        while let Some(batch) = walk.next()? {
+            let header = &batch.header;
+            self.indexes.appended(
+                batch.position,
+                header.last_offset(),
+                header.max_timestamp(),
+                IndexEntryDue::Later,
+            );
+        }
+        Ok(())
     }
 
     fn add(&mut self, batch: &Located, aborted: Option<AbortedTxn>) {

@@ -10,7 +10,7 @@ use log_proto::types::{Offset, TimestampMs};
 
 use crate::append::WriterState;
 use crate::config::LogConfig;
-use crate::error::{FileError, ReadError, RetentionError};
+use crate::error::{FileError, RetentionError};
 use crate::log::Inner;
 use crate::segment::Segment;
 
@@ -134,7 +134,7 @@ impl Inner {
 
 fn candidate(segment: &Segment) -> Candidate {
     // A segment whose indexes cannot be read is kept: deleting needs a reason.
-    let max_timestamp = segment.max_timestamp().unwrap_or_else(|_: ReadError| None);
+    let max_timestamp = segment.max_timestamp().unwrap_or(None);
     Candidate {
         bytes: segment.end(),
         max_timestamp: max_timestamp.map(|(stamp, _)| stamp),

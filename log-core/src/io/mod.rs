@@ -82,6 +82,7 @@ pub trait Storage: Debug + Send + Sync + 'static {
 }
 
 /// An open file. Usable from many threads at once; positions are explicit.
+#[allow(clippy::len_without_is_empty, reason = "a length in bytes, which may fail; nobody asks")]
 pub trait File: Debug + Send + Sync + 'static {
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;

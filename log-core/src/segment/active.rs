@@ -8,7 +8,7 @@ use log_proto::record::BatchHeader;
 use log_proto::types::{Offset, TimestampMs};
 
 use super::indexes::{IndexEntryDue, Indexes};
-use super::{FileName, Segment};
+use super::{FileName, IndexSlot, Segment};
 use crate::error::{FileError, ReadError};
 use crate::folder::{Folder, failed};
 use crate::index::AbortedTxn;
@@ -65,7 +65,7 @@ impl ActiveSegment {
         // A file of this name can only be what an earlier, failed roll left: no batch was ever
         // published in it.
         folder.open(&FileName::Log(base), OpenMode::CreateOrEmpty)?;
-        let indexes = Some(Indexes::empty(base));
+        let indexes = IndexSlot::Loaded(Box::new(Indexes::empty(base)));
         let segment = Segment::known(folder.clone(), base, 0, base, indexes);
         Ok(Self {
             segment: Arc::new(segment),
@@ -178,9 +178,11 @@ impl ActiveSegment {
     }
 
     fn with_growing_indexes(&self, change: impl FnOnce(&mut Indexes)) {
-        let mut slot = self.segment.indexes.write();
-        let indexes = slot.as_mut().expect("prepare() read them and only the writer lets go");
-        change(indexes);
+        match &mut *self.segment.indexes.write() {
+            IndexSlot::Loaded(indexes) => change(indexes),
+            // `prepare` has read them, and only who holds the writer's lock lets go of them.
+            IndexSlot::OnDisk(_) | IndexSlot::Unknown => unreachable!("appended unprepared"),
+        }
     }
 
     /// Takes back the room behind the last batch. Not synced.
@@ -200,9 +202,6 @@ impl ActiveSegment {
         let _ = self.trim();
         // Zeros that stay are found and left out at the next start.
         let _ = self.trim();
-        if let Some(indexes) = &mut *self.segment.indexes.write() {
-            indexes.settle_time();
-        }
         self.segment
     }
 }

@@ -1,7 +1,9 @@
 //! The index files of one segment, between memory and disk.
 //!
-//! Indexes are derived from the log: they are written without a sync of their own, and whatever
-//! is missing or does not fit is built anew.
+//! Indexes are derived from the log, so they are written without a sync of their own. What is
+//! synced is a note of what must be in them, within the segment's seal or the log's checkpoint: a
+//! file that does not hold that is no index, and is built anew from the log. An index that is
+//! merely shorter than it should be would look sound, and hide an aborted transaction.
 
 use std::io::IoSlice;
 
@@ -9,6 +11,7 @@ use bytes::Bytes;
 use log_proto::types::{Offset, TimestampMs};
 
 use super::FileName;
+use crate::checkpoint::{PayloadDamage, Reader, Writer};
 use crate::error::FileError;
 use crate::folder::{Folder, failed};
 use crate::index::{AbortedTxn, OffsetIndex, TimeIndex, TxnIndex};
@@ -23,8 +26,53 @@ pub(crate) struct Indexes {
     /// The largest timestamp so far, with the last offset of its batch. Ahead of the time index,
     /// which gets an entry only now and then.
     pub(crate) max_timestamp: Option<(TimestampMs, Offset)>,
-    /// How many bytes of each index are in its file.
-    persisted: [usize; 3],
+    /// What of each index is in its file.
+    persisted: [Persisted; 3],
+}
+
+/// The beginning of an index that is in its file, with its running CRC-32.
+#[derive(Clone, Default, Debug)]
+struct Persisted {
+    bytes: usize,
+    crc: crc32fast::Hasher,
+}
+
+/// What the offset, time and transaction index files must begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct IndexSums([IndexSum; 3]);
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct IndexSum {
+    bytes: u64,
+    crc: u32,
+}
+
+impl IndexSums {
+    /// Three times length u64 and CRC-32 u32.
+    pub(crate) fn write_to(&self, out: &mut Writer) {
+        for sum in &self.0 {
+            out.put_u64(sum.bytes);
+            out.put_u32(sum.crc);
+        }
+    }
+
+    pub(crate) fn read_from(reader: &mut Reader<'_>) -> Result<Self, PayloadDamage> {
+        let mut sums = Self::default();
+        for sum in &mut sums.0 {
+            *sum = IndexSum { bytes: reader.take_u64()?, crc: reader.take_u32()? };
+        }
+        Ok(sums)
+    }
+}
+
+impl IndexSum {
+    /// The beginning of the file that the sum is about, if it is there.
+    fn of(self, file: Option<Bytes>) -> Option<Bytes> {
+        let bytes = usize::try_from(self.bytes).ok()?;
+        let file = file.unwrap_or_default();
+        let found = (bytes <= file.len()).then(|| file.slice(..bytes))?;
+        (crc32fast::hash(&found) == self.crc).then_some(found)
+    }
 }
 
 impl Indexes {
@@ -34,35 +82,42 @@ impl Indexes {
             time: TimeIndex::new(base),
             txn: TxnIndex::new(),
             max_timestamp: None,
-            persisted: [0; 3],
+            persisted: Default::default(),
         }
     }
 
-    /// The indexes from their files; `None` if one is missing or does not fit a log of
-    /// `log_bytes`. A log without aborted transactions has no transaction index file.
+    /// The indexes from their files; `None` if those do not begin as `sums` says.
     pub(crate) fn read(
         folder: &Folder,
         base: Offset,
         log_bytes: u64,
+        sums: &IndexSums,
     ) -> Result<Option<Self>, FileError> {
-        let Some(offset) = map(folder, &FileName::Index(base))? else {
-            return Ok(None);
-        };
-        let Some(time) = map(folder, &FileName::TimeIndex(base))? else {
-            return Ok(None);
-        };
-        let txn = map(folder, &FileName::TxnIndex(base))?.unwrap_or_default();
-        let persisted = [offset.len(), time.len(), txn.len()];
+        let [offset, time, txn] = &sums.0;
+        let Some(offset) = offset.of(map(folder, &FileName::Index(base))?) else { return Ok(None) };
+        let Some(time) = time.of(map(folder, &FileName::TimeIndex(base))?) else { return Ok(None) };
+        let Some(txn) = txn.of(map(folder, &FileName::TxnIndex(base))?) else { return Ok(None) };
+        let persisted = [&offset, &time, &txn].map(|bytes| {
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(bytes);
+            Persisted { bytes: bytes.len(), crc }
+        });
         let parsed = (
             OffsetIndex::parse(base, offset, log_bytes),
             TimeIndex::parse(base, time),
             TxnIndex::parse(base, txn),
         );
-        let (Ok(offset), Ok(time), Ok(txn)) = parsed else {
-            return Ok(None);
-        };
+        let (Ok(offset), Ok(time), Ok(txn)) = parsed else { return Ok(None) };
         let max_timestamp = time.last();
         Ok(Some(Self { offset, time, txn, max_timestamp, persisted }))
+    }
+
+    /// What the files hold of these indexes.
+    pub(crate) fn sums(&self) -> IndexSums {
+        IndexSums(self.persisted.each_ref().map(|persisted| IndexSum {
+            bytes: persisted.bytes as u64,
+            crc: persisted.crc.clone().finalize(),
+        }))
     }
 
     /// A batch was appended at `position`; `due` says whether it gets an entry.
@@ -107,13 +162,14 @@ impl Indexes {
 
     /// Writes what is not in the files yet.
     pub(crate) fn persist(&mut self, folder: &Folder, base: Offset) -> Result<(), FileError> {
+        self.settle_time();
         let files = [
             (FileName::Index(base), self.offset.as_bytes()),
             (FileName::TimeIndex(base), self.time.as_bytes()),
             (FileName::TxnIndex(base), self.txn.as_bytes()),
         ];
         for ((name, bytes), persisted) in files.into_iter().zip(&mut self.persisted) {
-            append_to(folder, &name, bytes, persisted)?;
+            persisted.extend_to(folder, &name, bytes)?;
         }
         Ok(())
     }
@@ -122,7 +178,8 @@ impl Indexes {
     pub(crate) fn is_persisted(&self) -> bool {
         let lens =
             [self.offset.as_bytes().len(), self.time.as_bytes().len(), self.txn.as_bytes().len()];
-        lens == self.persisted && self.max_timestamp == self.time.last()
+        lens == self.persisted.each_ref().map(|persisted| persisted.bytes)
+            && self.max_timestamp == self.time.last()
     }
 
     /// Forgets what is in the files, so that the next [`Indexes::persist`] writes them anew.
@@ -130,7 +187,7 @@ impl Indexes {
         for name in [FileName::Index(base), FileName::TimeIndex(base), FileName::TxnIndex(base)] {
             folder.remove(&name)?;
         }
-        self.persisted = [0; 3];
+        self.persisted = Default::default();
         self.persist(folder, base)?;
         Ok(self)
     }
@@ -159,22 +216,27 @@ fn map(folder: &Folder, name: &FileName) -> Result<Option<Bytes>, FileError> {
     mapped.map_err(failed("map", path))
 }
 
-/// Index files have their first bytes from creation on; the transaction index only once it has
-/// an entry.
-fn append_to(
-    folder: &Folder,
-    name: &FileName,
-    bytes: &[u8],
-    persisted: &mut usize,
-) -> Result<(), FileError> {
-    let optional = matches!(name, FileName::TxnIndex(_));
-    if bytes.len() == *persisted && (optional || *persisted > 0) {
-        return Ok(());
+impl Persisted {
+    /// Appends what the file does not hold yet. Kafka's tools expect an offset and a time index
+    /// with every log, however empty; a transaction index exists where there is something in it.
+    fn extend_to(
+        &mut self,
+        folder: &Folder,
+        name: &FileName,
+        bytes: &[u8],
+    ) -> Result<(), FileError> {
+        let optional = matches!(name, FileName::TxnIndex(_));
+        if bytes.len() == self.bytes && (optional || self.bytes > 0) {
+            return Ok(());
+        }
+        let mode = if self.bytes == 0 { OpenMode::CreateOrEmpty } else { OpenMode::Write };
+        let added = &bytes[self.bytes..];
+        folder
+            .open(name, mode)?
+            .write_at(&[IoSlice::new(added)], self.bytes as u64)
+            .map_err(failed("write", folder.path_of(name)))?;
+        self.crc.update(added);
+        self.bytes = bytes.len();
+        Ok(())
     }
-    let mode = if *persisted == 0 { OpenMode::CreateOrEmpty } else { OpenMode::Write };
-    let file = folder.open(name, mode)?;
-    file.write_at(&[IoSlice::new(&bytes[*persisted..])], *persisted as u64)
-        .map_err(failed("write", folder.path_of(name)))?;
-    *persisted = bytes.len();
-    Ok(())
 }

@@ -22,7 +22,7 @@ mod walk;
 
 pub(crate) use active::{ActiveSegment, NewBatch, Room, WriteFault};
 pub use file_name::FileName;
-pub(crate) use indexes::{IndexEntryDue, Indexes};
+pub(crate) use indexes::{IndexEntryDue, IndexSums, Indexes};
 pub(crate) use seal::Seal;
 pub(crate) use set::SegmentSet;
 pub(crate) use walk::{BatchWalk, Check, WalkError};
@@ -62,7 +62,18 @@ pub(crate) struct Segment {
     /// One past the last offset that lies below `end`.
     next_offset: AtomicI64,
     handles: RwLock<Handles>,
-    indexes: RwLock<Option<Indexes>>,
+    indexes: RwLock<IndexSlot>,
+}
+
+/// Where a segment's indexes are.
+#[derive(Debug)]
+pub(crate) enum IndexSlot {
+    /// In memory, or mapped.
+    Loaded(Box<Indexes>),
+    /// In their files, which begin as the sums say; read when they are needed.
+    OnDisk(IndexSums),
+    /// Not to be found; built from the log when they are needed.
+    Unknown,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +89,7 @@ impl Segment {
         base: Offset,
         end: u64,
         next_offset: Offset,
-        indexes: Option<Indexes>,
+        indexes: IndexSlot,
     ) -> Self {
         Self {
             folder,
@@ -213,23 +224,41 @@ impl Segment {
     /// Lets go of the file, the mapping and, if they are all in their files, the indexes.
     pub(crate) fn release(&self) {
         *self.handles.write() = Handles::default();
-        let mut indexes = self.indexes.write();
-        if indexes.as_ref().is_some_and(Indexes::is_persisted) {
-            *indexes = None;
+        let mut slot = self.indexes.write();
+        if let IndexSlot::Loaded(indexes) = &*slot
+            && indexes.is_persisted()
+        {
+            *slot = IndexSlot::OnDisk(indexes.sums());
         }
     }
 
-    /// Writes index entries that are not in their files yet. Not synced: indexes are derived.
-    pub(crate) fn persist_indexes(&self) -> Result<(), FileError> {
+    /// Writes index entries that are not in their files yet, and returns what those begin with.
+    /// Not synced: who keeps the sums durably finds out.
+    pub(crate) fn persist_indexes(&self) -> Result<IndexSums, ReadError> {
+        self.prepare_indexes()?;
         match &mut *self.indexes.write() {
-            Some(indexes) => indexes.persist(&self.folder, self.base),
-            None => Ok(()),
+            IndexSlot::Loaded(indexes) => {
+                indexes.persist(&self.folder, self.base)?;
+                Ok(indexes.sums())
+            }
+            IndexSlot::OnDisk(sums) => Ok(*sums),
+            IndexSlot::Unknown => Ok(IndexSums::default()),
         }
+    }
+
+    /// Has indexes in memory, unless their files hold all there is to say.
+    fn prepare_indexes(&self) -> Result<(), ReadError> {
+        match &*self.indexes.read() {
+            IndexSlot::Loaded(_) | IndexSlot::OnDisk(_) => return Ok(()),
+            IndexSlot::Unknown => {}
+        }
+        self.with_indexes(|_| ())
     }
 
     /// Replaces the indexes by those that recovery built, and writes them anew.
     pub(crate) fn set_indexes(&self, indexes: Indexes) -> Result<(), FileError> {
-        *self.indexes.write() = Some(indexes.rewrite(&self.folder, self.base)?);
+        let indexes = indexes.rewrite(&self.folder, self.base)?;
+        *self.indexes.write() = IndexSlot::Loaded(Box::new(indexes));
         Ok(())
     }
 
@@ -242,8 +271,9 @@ impl Segment {
 
     /// What the index files say of everything below `offset`; `None` if they cannot be trusted.
     pub(crate) fn indexes_below(&self, offset: Offset) -> Result<Option<Indexes>, FileError> {
+        let IndexSlot::OnDisk(sums) = &*self.indexes.read() else { return Ok(None) };
         let len = self.file()?.len().map_err(failed("read", self.log_path()))?;
-        let indexes = Indexes::read(&self.folder, self.base, len)?;
+        let indexes = Indexes::read(&self.folder, self.base, len, sums)?;
         Ok(indexes.map(|mut indexes| {
             indexes.truncate(offset);
             indexes
@@ -283,27 +313,23 @@ impl Segment {
     }
 
     fn with_indexes<T>(&self, look: impl FnOnce(&Indexes) -> T) -> Result<T, ReadError> {
-        if let Some(indexes) = &*self.indexes.read() {
+        if let IndexSlot::Loaded(indexes) = &*self.indexes.read() {
             return Ok(look(indexes));
         }
         let mut slot = self.indexes.write();
-        let indexes = match &mut *slot {
-            Some(indexes) => indexes,
-            None => slot.insert(self.load_indexes()?),
+        let loaded = match &*slot {
+            IndexSlot::Loaded(indexes) => return Ok(look(indexes)),
+            IndexSlot::OnDisk(sums) => Indexes::read(&self.folder, self.base, self.end(), sums)?,
+            IndexSlot::Unknown => None,
         };
-        Ok(look(indexes))
-    }
-
-    /// Reads the indexes from their files. One that is missing or does not fit is built anew from
-    /// the log: an index is never a reason to lose data.
-    fn load_indexes(&self) -> Result<Indexes, ReadError> {
-        match Indexes::read(&self.folder, self.base, self.end())? {
-            Some(indexes) => Ok(indexes),
-            None => {
-                let built = crate::recovery::build_indexes(self)?;
-                Ok(built.rewrite(&self.folder, self.base)?)
-            }
-        }
+        // An index is never a reason to lose data: the log has everything that it says.
+        let indexes = match loaded {
+            Some(indexes) => indexes,
+            None => crate::recovery::build_indexes(self)?.rewrite(&self.folder, self.base)?,
+        };
+        let found = look(&indexes);
+        *slot = IndexSlot::Loaded(Box::new(indexes));
+        Ok(found)
     }
 
     pub(crate) fn damage(&self, position: u64, detail: impl Into<String>) -> Damage {

@@ -10,12 +10,13 @@
 //!   0  log bytes   u64
 //!   8  log CRC-32  u32
 //!   12 next offset i64
+//!   20 offset, time and transaction index: length u64 and CRC-32 u32 each
 //! ```
 
 use log_proto::types::Offset;
 
-use super::{Check, FileName, Segment, WalkError};
-use crate::checkpoint::{CheckpointDamage, CheckpointKind, Reader, frame, unframe};
+use super::{Check, FileName, IndexSums, Segment, WalkError};
+use crate::checkpoint::{CheckpointDamage, CheckpointKind, Reader, Writer, frame, unframe};
 use crate::error::FileError;
 use crate::folder::Folder;
 
@@ -28,17 +29,23 @@ pub(crate) struct Seal {
     pub(crate) log_bytes: u64,
     pub(crate) log_crc: u32,
     pub(crate) next_offset: Offset,
+    pub(crate) indexes: IndexSums,
 }
 
 impl Seal {
     /// Reads the whole segment, checking every batch on the way: a seal never vouches for bytes
     /// that are damaged already.
-    pub(crate) fn compute(segment: &Segment) -> Result<Self, WalkError> {
+    pub(crate) fn compute(segment: &Segment, indexes: IndexSums) -> Result<Self, WalkError> {
         let log_bytes = segment.end();
         let mut walk =
             segment.walk(Check::Checksums, 0, log_bytes)?.expecting(segment.base()).with_read_crc();
         while walk.next()?.is_some() {}
-        Ok(Self { log_bytes, log_crc: walk.read_crc(), next_offset: segment.next_offset() })
+        Ok(Self {
+            log_bytes,
+            log_crc: walk.read_crc(),
+            next_offset: segment.next_offset(),
+            indexes,
+        })
     }
 
     /// The seal of the segment at `base`; `None` where there is none, or none that can be trusted.
@@ -53,11 +60,12 @@ impl Seal {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(20);
-        payload.extend_from_slice(&self.log_bytes.to_be_bytes());
-        payload.extend_from_slice(&self.log_crc.to_be_bytes());
-        payload.extend_from_slice(&self.next_offset.get().to_be_bytes());
-        frame(CheckpointKind::Seal, VERSION, &payload)
+        let mut payload = Writer::default();
+        payload.put_u64(self.log_bytes);
+        payload.put_u32(self.log_crc);
+        payload.put_i64(self.next_offset.get());
+        self.indexes.write_to(&mut payload);
+        frame(CheckpointKind::Seal, VERSION, payload.as_slice())
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CheckpointDamage> {
@@ -67,6 +75,7 @@ impl Seal {
             log_bytes: reader.take_u64()?,
             log_crc: reader.take_u32()?,
             next_offset: reader.take_offset()?,
+            indexes: IndexSums::read_from(&mut reader)?,
         };
         reader.finish()?;
         Ok(seal)
