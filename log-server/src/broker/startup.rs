@@ -1,0 +1,353 @@
+//! From a folder to a broker, as a numbered walk.
+//!
+//! 1. Lock the folder; learn how it was left.
+//! 2. Open the metadata log and replay it.
+//! 3. After an unclean stop, raise the leader epoch, durably, before anything else is opened.
+//! 4. Open the offsets log and replay it.
+//! 5. Finish the deletions that a stop has cut short.
+//! 6. Look after folders that belong to no topic.
+//! 7. Open every partition, a few at a time. One that fails is reported and takes no traffic; the
+//!    others serve.
+//!
+//! The rule: nothing is removed but what a durable record says is deleted, or what is empty and
+//! unheard of. A folder that nobody can explain stays where it is, and is spoken of.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use log_core::io::{EntryKind, Storage};
+use log_core::{LogConfig, LogIdentity, OpenError, RecoveryReport};
+use log_proto::types::LeaderEpoch;
+use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+
+use super::{Broker, Inner, Stage, admin};
+use crate::config::ServerConfig;
+use crate::coordinator::group::offsets::{OffsetsState, delete_topic};
+use crate::coordinator::metadata::request::EpochsExhausted;
+use crate::coordinator::metadata::{MetadataState, TopicMetadata, request};
+use crate::coordinator::{Coordinator, LoadError, OpenCoordinator, StateMachine, WriteError};
+use crate::data_dir::{DataDir, DataDirError, LeftAs};
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::parallel;
+use crate::partition::{OpenPartition, Partition, PartitionParts};
+use crate::topics::{PartitionState, Topic, TopicId, TopicKind, TopicName, Topics};
+
+/// The topic whose one partition holds the metadata.
+pub(super) const METADATA_LOG: &str = "__cluster_metadata";
+/// The topic whose one partition holds the committed offsets.
+pub(super) const OFFSETS_LOG: &str = "__consumer_offsets";
+
+const METADATA_LOG_ID: TopicId = TopicId(Uuid::from_u128(1));
+const OFFSETS_LOG_ID: TopicId = TopicId(Uuid::from_u128(2));
+
+/// Why the broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartupError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// An internal log does not open.
+    #[error("cannot open {log}: {source}")]
+    Open {
+        /// Which log.
+        log: &'static str,
+        /// Why.
+        source: OpenError,
+    },
+    /// The state of a coordinator cannot be rebuilt.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The leader epoch cannot be raised.
+    #[error("cannot raise the leader epoch: {0}")]
+    Epoch(String),
+    /// The folder of the logs cannot be listed.
+    #[error("cannot list {}: {source}", folder.display())]
+    List {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// What is there before there is a broker.
+struct Foundation {
+    data_dir: DataDir,
+    metadata_log: Arc<Partition>,
+    metadata: Coordinator<MetadataState>,
+    image: Arc<ArcSwap<MetadataState>>,
+}
+
+impl Broker {
+    /// Opens what `config` names. Serves when this returns.
+    pub async fn start(config: ServerConfig, parts: PartitionParts) -> Result<Self, StartupError> {
+        let (path, shared) = (config.data_dir.clone(), parts.clone());
+        let foundation = off_network(move || Foundation::lay(&path, &shared)).await?;
+        let leader_epoch = foundation.leader_epoch().await?;
+        let broker = off_network(move || foundation.build(config, parts, leader_epoch)).await?;
+        broker.finish_deletions().await;
+        broker.blocking(Self::look_after_strays).await?;
+        broker.blocking(Self::open_topics).await;
+        broker.drop_orphaned_offsets().await;
+        Ok(broker)
+    }
+
+    async fn finish_deletions(&self) {
+        let image = self.inner.image.load_full();
+        for topic in image.deleted.values() {
+            tracing::info!(topic = %topic.name, id = %topic.id, "finishing the deletion");
+            if let Err(reason) = self.remove(Arc::clone(topic)).await {
+                tracing::warn!(topic = %topic.name, reason, "still not removed from the disk");
+            }
+        }
+    }
+
+    fn look_after_strays(&self) -> Result<(), StartupError> {
+        let image = self.inner.image.load();
+        let storage = &*self.inner.parts.storage;
+        let folder = self.data_dir().topics();
+        let entries = storage.list(&folder);
+        let entries =
+            entries.map_err(|source| StartupError::List { folder: folder.clone(), source })?;
+        for entry in entries {
+            if entry.kind == EntryKind::Folder && !is_known(&image, &entry.name) {
+                look_after_stray(storage, &folder.join(entry.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn open_topics(&self) {
+        let image = self.inner.image.load_full();
+        let wanted: Vec<(&TopicMetadata, u32)> = image
+            .topics
+            .values()
+            .flat_map(|topic| (0..topic.partitions).map(move |number| (&**topic, number)))
+            .collect();
+        let opened = parallel::map(&wanted, |(topic, number)| self.reopen(topic, *number));
+        let mut partitions: HashMap<TopicId, Vec<PartitionState>> = HashMap::new();
+        for ((topic, _), state) in wanted.iter().zip(opened) {
+            partitions.entry(topic.id).or_default().push(state);
+        }
+        for topic in image.topics.values() {
+            let partitions = partitions.remove(&topic.id).unwrap_or_default();
+            self.inner.topics.insert(Arc::new(admin::serve(topic, partitions)));
+        }
+    }
+
+    /// A partition that there was must still be there: an empty log in its place would pass lost
+    /// records off as never written.
+    fn reopen(&self, topic: &TopicMetadata, number: u32) -> PartitionState {
+        let folder = self.data_dir().partition(&topic.name, number);
+        let opened = match LogIdentity::read(&folder) {
+            Ok(Some(_)) => self.open_partition(topic, number),
+            Ok(None) => Err(format!(
+                "{} is missing or has no partition.json: put it back, or delete the topic",
+                folder.display()
+            )),
+            Err(error) => Err(error.to_string()),
+        };
+        match opened {
+            Ok(partition) => PartitionState::Serving(partition),
+            Err(reason) => {
+                tracing::error!(topic = %topic.name, partition = number, reason, "out of service");
+                PartitionState::Failed(reason)
+            }
+        }
+    }
+
+    /// A commit that overtook the deletion of its topic left offsets that nobody can reach.
+    async fn drop_orphaned_offsets(&self) {
+        let Ok(kept) = self.inner.offsets.query(OffsetsState::topics).await else { return };
+        let live: Vec<_> = self.inner.topics.all().iter().map(|topic| topic.id).collect();
+        for orphan in kept.into_iter().filter(|id| !live.contains(id)) {
+            let dropped = self.inner.offsets.write(move |state| delete_topic(state, orphan)).await;
+            if let Err(WriteError::Coordinator(error)) = dropped {
+                tracing::warn!(topic_id = %orphan, %error, "cannot drop the offsets of a lost topic");
+            }
+        }
+    }
+}
+
+impl Foundation {
+    fn lay(path: &Path, parts: &PartitionParts) -> Result<Self, StartupError> {
+        let data_dir = DataDir::open(path, Arc::clone(&parts.storage))?;
+        // The metadata says which leader epoch it is, so its own log knows only one.
+        let metadata_log =
+            open_internal(&data_dir, parts, METADATA_LOG, METADATA_LOG_ID, LeaderEpoch::ZERO)?;
+        let image = Arc::new(ArcSwap::from_pointee(MetadataState::default()));
+        let published = Arc::clone(&image);
+        let publish = move |state: &MetadataState| published.store(Arc::new(state.clone()));
+        let metadata = start_coordinator(&data_dir, parts, &metadata_log, publish)?;
+        Ok(Self { data_dir, metadata_log, metadata, image })
+    }
+
+    /// Raised after an unclean stop: records may be gone that a reader has seen, and others come
+    /// to stand at their offsets. The epoch tells them apart.
+    async fn leader_epoch(&self) -> Result<LeaderEpoch, StartupError> {
+        if self.data_dir.left_as() != LeftAs::Unclean {
+            return Ok(self.image.load().leader_epoch);
+        }
+        let raised = self.metadata.write(request::raise_leader_epoch).await;
+        let raised = raised.map_err(|error: WriteError<EpochsExhausted>| {
+            StartupError::Epoch(match error {
+                WriteError::Refused(refused) => refused.to_string(),
+                WriteError::Coordinator(error) => error.to_string(),
+            })
+        })?;
+        tracing::info!(leader_epoch = %raised, "the last stop was not clean");
+        Ok(raised)
+    }
+
+    fn build(
+        self,
+        config: ServerConfig,
+        parts: PartitionParts,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<Broker, StartupError> {
+        let offsets_log =
+            open_internal(&self.data_dir, &parts, OFFSETS_LOG, OFFSETS_LOG_ID, leader_epoch)?;
+        let offsets = start_coordinator(&self.data_dir, &parts, &offsets_log, |_| {})?;
+        let topics = Arc::new(Topics::default());
+        topics.insert(internal_topic(METADATA_LOG_ID, self.metadata_log));
+        topics.insert(internal_topic(OFFSETS_LOG_ID, offsets_log));
+        let memory_max = config.request_memory_bytes_max;
+        let request_memory = Arc::new(Semaphore::new(memory_max));
+        let metrics = Metrics::new(Arc::clone(&topics), Arc::clone(&request_memory), memory_max);
+        let inner = Inner {
+            config,
+            data_dir: self.data_dir,
+            parts,
+            leader_epoch,
+            topics,
+            metadata: self.metadata,
+            image: self.image,
+            offsets,
+            producer_ids: tokio::sync::Mutex::new(0..0),
+            admin: tokio::sync::Mutex::new(()),
+            request_memory,
+            stage: watch::Sender::new(Stage::Serving),
+            metrics,
+        };
+        Ok(Broker { inner: Arc::new(inner) })
+    }
+}
+
+fn internal_name(name: &'static str) -> TopicName {
+    TopicName::new(name).expect("the broker's own names are sound")
+}
+
+fn open_internal(
+    data_dir: &DataDir,
+    parts: &PartitionParts,
+    name: &'static str,
+    topic_id: TopicId,
+    leader_epoch: LeaderEpoch,
+) -> Result<Arc<Partition>, StartupError> {
+    let topic = internal_name(name);
+    let folder = data_dir.partition(&topic, 0);
+    let config = LogConfig {
+        segment_bytes: limits::INTERNAL_SEGMENT_BYTES,
+        max_message_bytes: limits::INTERNAL_BATCH_BYTES_MAX,
+        retention_ms: None,
+        ..LogConfig::default()
+    };
+    open_log(parts, OpenPartition { topic, topic_id, number: 0, folder, leader_epoch, config })
+        .map_err(|source| StartupError::Open { log: name, source })
+}
+
+fn start_coordinator<S: StateMachine>(
+    data_dir: &DataDir,
+    parts: &PartitionParts,
+    log: &Arc<Partition>,
+    publish: impl FnMut(&S) + Send + 'static,
+) -> Result<Coordinator<S>, LoadError> {
+    let open = OpenCoordinator {
+        snapshot_file: data_dir.snapshot(&log.topic),
+        partition: Arc::clone(log),
+        storage: Arc::clone(&parts.storage),
+        clock: Arc::clone(&parts.clock),
+    };
+    Coordinator::start(open, publish)
+}
+
+fn internal_topic(id: TopicId, log: Arc<Partition>) -> Arc<Topic> {
+    Arc::new(Topic {
+        name: log.topic.clone(),
+        id,
+        kind: TopicKind::Internal,
+        configs: ArcSwap::default(),
+        partitions: [PartitionState::Serving(log)].into(),
+        metrics: Default::default(),
+    })
+}
+
+/// Opens a log and says what recovering it has found.
+pub(super) fn open_log(
+    parts: &PartitionParts,
+    open: OpenPartition,
+) -> Result<Arc<Partition>, OpenError> {
+    let (partition, report) = Partition::open(open, parts)?;
+    tell(&partition, &report);
+    Ok(Arc::new(partition))
+}
+
+fn tell(partition: &Partition, report: &RecoveryReport) {
+    if report.scanned_bytes > 0 {
+        tracing::info!(?partition, scanned_bytes = report.scanned_bytes, "log recovered");
+    }
+    for cut in &report.cuts {
+        tracing::warn!(?partition, ?cut, "the end of the log was cut off");
+    }
+    for damage in &report.damages {
+        tracing::error!(?partition, %damage, "the log is damaged; the rest of it is served");
+    }
+}
+
+/// Whether a live topic explains a folder. Whose it really is, opening it will find out.
+fn is_known(image: &MetadataState, folder: &str) -> bool {
+    let Some((topic, partition)) = TopicName::parse_folder(folder) else { return false };
+    let is_internal = [METADATA_LOG, OFFSETS_LOG].contains(&topic.as_str());
+    let live = image.topics.get(&topic);
+    is_internal || live.is_some_and(|topic| partition < topic.partitions)
+}
+
+/// A folder of no topic is what a crash while creating one leaves, if it is empty; else it is a
+/// riddle, and left to people.
+fn look_after_stray(storage: &dyn Storage, folder: &Path) {
+    let folder_name = folder.display();
+    let ours = folder.file_name().and_then(|name| TopicName::parse_folder(name.to_str()?));
+    let has_identity = LogIdentity::read(folder).is_ok_and(|identity| identity.is_some());
+    if ours.is_none() || !has_identity || has_records(storage, folder).is_break() {
+        return tracing::warn!(folder = %folder_name, "belongs to no topic; left alone");
+    }
+    match storage.remove_folder(folder) {
+        Ok(()) => tracing::info!(folder = %folder_name, "empty, and of no topic: removed"),
+        Err(error) => tracing::warn!(folder = %folder_name, %error, "cannot be removed"),
+    }
+}
+
+/// `Break` unless it is certain that the folder holds no records.
+fn has_records(storage: &dyn Storage, folder: &Path) -> ControlFlow<()> {
+    let Ok(entries) = storage.list(folder) else { return ControlFlow::Break(()) };
+    for entry in entries.iter().filter(|entry| entry.name.contains(".log")) {
+        if !matches!(storage.len(&folder.join(&entry.name)), Ok(0)) {
+            return ControlFlow::Break(());
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// Runs what blocks off the network's threads.
+async fn off_network<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartupError> + Send + 'static,
+) -> Result<T, StartupError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|fault| std::panic::resume_unwind(fault.into_panic()))
+}

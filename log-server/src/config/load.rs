@@ -1,0 +1,316 @@
+//! Where values come from: flags over `CAIRN_*` over a TOML file over the defaults.
+//!
+//! The rule: whatever is not understood stops the start with its name and what was meant,
+//! because a typo that is passed over is a setting that silently does not hold.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::ServerConfig;
+use super::table::{SETTINGS, Setting};
+
+/// Who set a value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Nobody: it is the default.
+    Default,
+    /// The TOML file.
+    File(PathBuf),
+    /// This environment variable.
+    Env(String),
+    /// A flag on the command line.
+    Flag,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Env(name) => write!(f, "env {name}"),
+            Self::Flag => f.write_str("flag"),
+        }
+    }
+}
+
+/// Why the settings do not make a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the config file {}: {source}", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file is no TOML.
+    #[error("config file {} is not valid TOML: {reason}", file.display())]
+    NotToml {
+        /// Which file.
+        file: PathBuf,
+        /// What the parser said.
+        reason: String,
+    },
+    /// No setting has this name.
+    #[error("unknown setting {name} ({origin}): did you mean {nearest}?")]
+    Unknown {
+        /// The name that was given.
+        name: String,
+        /// Where.
+        origin: Source,
+        /// The name that exists and looks most like it.
+        nearest: String,
+    },
+    /// The value is not one that the setting takes.
+    #[error("{name} is {value:?} ({origin}), but must be {expected}")]
+    BadValue {
+        /// Which setting.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// Where.
+        origin: Source,
+        /// What would do.
+        expected: String,
+    },
+    /// Two settings contradict each other.
+    #[error("{smaller} must be at least {larger}: raise the one or lower the other")]
+    Relation {
+        /// The one that is too small.
+        smaller: &'static str,
+        /// The one that it must reach.
+        larger: &'static str,
+    },
+}
+
+/// One setting as it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// What can be said of it in general.
+    pub setting: &'static Setting,
+    /// Its value, as text.
+    pub value: &'a str,
+    /// Who set it.
+    pub source: &'a Source,
+}
+
+/// Every setting with its value and where that came from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// In the order of [`SETTINGS`].
+    values: Vec<(String, Source)>,
+    config: ServerConfig,
+}
+
+impl Settings {
+    /// Lays `flags` (name and value) over the variables of `env` that begin with `CAIRN_` over
+    /// `toml_file` over the defaults. A variable that is no setting of the broker is refused: who
+    /// has other `CAIRN_*` variables takes them out of `env`.
+    pub fn load(
+        flags: &[(&str, String)],
+        env: impl Iterator<Item = (String, String)>,
+        toml_file: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
+        let mut settings = Self::defaults();
+        if let Some(file) = toml_file {
+            for (name, value) in read_toml(file)? {
+                settings.set(&name, value, Source::File(file.to_owned()))?;
+            }
+        }
+        for (variable, value) in env.filter(|(name, _)| name.starts_with("CAIRN_")) {
+            let name = name_of_variable(&variable)?;
+            settings.set(name, value, Source::Env(variable))?;
+        }
+        for (name, value) in flags {
+            settings.set(name, value.clone(), Source::Flag)?;
+        }
+        settings.check_relations()?;
+        Ok(settings)
+    }
+
+    /// The typed result.
+    pub fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
+    /// Every setting, in the order of the table.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        SETTINGS.iter().zip(&self.values).map(|(setting, (value, source))| Entry {
+            setting,
+            value,
+            source,
+        })
+    }
+
+    fn defaults() -> Self {
+        let values =
+            SETTINGS.iter().map(|setting| (setting.default.to_owned(), Source::Default)).collect();
+        Self { values, config: ServerConfig::default() }
+    }
+
+    fn set(&mut self, name: &str, value: String, origin: Source) -> Result<(), ConfigError> {
+        let Some(index) = SETTINGS.iter().position(|setting| setting.name == name) else {
+            let nearest = nearest(name, SETTINGS.iter().map(|setting| setting.name.to_owned()));
+            return Err(ConfigError::Unknown { name: name.to_owned(), origin, nearest });
+        };
+        let setting = &SETTINGS[index];
+        if let Err(expected) = (setting.set)(&mut self.config, &value) {
+            return Err(ConfigError::BadValue { name: setting.name, value, origin, expected });
+        }
+        self.values[index] = (value, origin);
+        Ok(())
+    }
+
+    fn check_relations(&self) -> Result<(), ConfigError> {
+        if self.config.request_memory_bytes_max < self.config.request_bytes_max {
+            return Err(ConfigError::Relation {
+                smaller: "request.memory.bytes.max",
+                larger: "grpc.request.bytes.max",
+            });
+        }
+        Ok(())
+    }
+}
+
+fn name_of_variable(variable: &str) -> Result<&'static str, ConfigError> {
+    if let Some(setting) = SETTINGS.iter().find(|setting| setting.env_name() == variable) {
+        return Ok(setting.name);
+    }
+    Err(ConfigError::Unknown {
+        name: variable.to_owned(),
+        origin: Source::Env(variable.to_owned()),
+        nearest: nearest(variable, SETTINGS.iter().map(Setting::env_name)),
+    })
+}
+
+/// The file's values by dotted name: `[log] segment.bytes = 1` and `log.segment.bytes = 1` are the
+/// same.
+fn read_toml(file: &Path) -> Result<Vec<(String, String)>, ConfigError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
+    let not_toml = |reason| ConfigError::NotToml { file: file.to_owned(), reason };
+    let table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| not_toml(error.to_string()))?;
+    let mut values = Vec::new();
+    flatten("", table, &mut values).map_err(not_toml)?;
+    Ok(values)
+}
+
+fn flatten(
+    prefix: &str,
+    table: toml::Table,
+    out: &mut Vec<(String, String)>,
+) -> Result<(), String> {
+    for (key, value) in table {
+        let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+        match value {
+            toml::Value::Table(inner) if Setting::named(&name).is_none() => {
+                flatten(&name, inner, out)?;
+            }
+            toml::Value::String(text) => out.push((name, text)),
+            toml::Value::Integer(number) => out.push((name, number.to_string())),
+            toml::Value::Boolean(value) => out.push((name, value.to_string())),
+            _ => return Err(format!("{name} must be a string or a whole number")),
+        }
+    }
+    Ok(())
+}
+
+/// The candidate that takes the fewest edits to reach.
+fn nearest(name: &str, candidates: impl Iterator<Item = String>) -> String {
+    candidates.min_by_key(|candidate| edit_distance(name, candidate)).unwrap_or_default()
+}
+
+/// How many characters must be added, removed or replaced (Levenshtein). Names beyond any that
+/// exist are cut: they come from strangers, and the cost grows with their length.
+fn edit_distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, from_char) in from.chars().take(256).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to_char) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(from_char != *to_char);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(
+        flags: &[(&str, &str)],
+        env: &[(&str, &str)],
+        toml: &str,
+    ) -> Result<Settings, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        let flags: Vec<_> =
+            flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::load(&flags, env, Some(file.path()))
+    }
+
+    fn source(settings: &Settings, name: &str) -> (String, String) {
+        let entry = settings.entries().find(|entry| entry.setting.name == name).unwrap();
+        (entry.value.to_owned(), entry.source.to_string())
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_over_the_file_over_defaults() {
+        let settings = load(
+            &[("data.dir", "/flag")],
+            &[("CAIRN_DATA_DIR", "/env"), ("CAIRN_NUM_PARTITIONS", "3"), ("HOME", "/root")],
+            "num.partitions = 2\n[log.retention]\nms = -1\ncheck.interval.ms = 5000\n",
+        )
+        .unwrap();
+        assert_eq!(source(&settings, "data.dir"), ("/flag".into(), "flag".into()));
+        assert_eq!(
+            source(&settings, "num.partitions"),
+            ("3".into(), "env CAIRN_NUM_PARTITIONS".into())
+        );
+        assert!(source(&settings, "log.retention.ms").1.starts_with("file "));
+        assert_eq!(source(&settings, "grpc.listen").1, "default");
+        assert_eq!(settings.config().num_partitions, 3);
+        assert_eq!(settings.config().retention_check_interval.as_secs(), 5);
+    }
+
+    #[test]
+    fn unknown_names_are_refused_with_the_nearest_that_exists() {
+        let file = load(&[], &[], "log.segment.byte = 5").unwrap_err().to_string();
+        assert!(
+            file.contains("log.segment.byte") && file.contains("did you mean log.segment.bytes")
+        );
+        let env = load(&[], &[("CAIRN_DATADIR", "x")], "").unwrap_err().to_string();
+        assert!(env.contains("did you mean CAIRN_DATA_DIR?"), "{env}");
+    }
+
+    #[test]
+    fn bad_values_say_what_was_expected() {
+        for (name, value) in [
+            ("grpc.listen", "nine"),
+            ("num.partitions", "0"),
+            ("log.segment.bytes", "-5"),
+            ("log.flush.interval.messages", "0"),
+            ("log.retention.ms", "-2"),
+            ("committer.threads", "many"),
+        ] {
+            let error = load(&[(name, value)], &[], "").unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("must be"), "{error}");
+        }
+        assert!(matches!(load(&[], &[], "a = ["), Err(ConfigError::NotToml { .. })));
+        assert!(matches!(load(&[], &[], "data.dir = [1]"), Err(ConfigError::NotToml { .. })));
+    }
+
+    #[test]
+    fn the_request_memory_holds_the_largest_request() {
+        let error = load(&[("request.memory.bytes.max", "2048")], &[], "").unwrap_err();
+        assert!(matches!(error, ConfigError::Relation { .. }));
+    }
+}

@@ -1,0 +1,47 @@
+//! The coordinators: state machines whose truth is an internal log.
+//!
+//! ```text
+//!   request ──► decide(&state) ──► records ──► internal log ──► durable ──► reply
+//!                    ▲                            │
+//!                    └───────── replay ◄──────────┘        a restart is the same replay
+//! ```
+//!
+//! The rule: a request is a pure function from the state to records and a reply, and a record is
+//! the only thing that changes the state, so that what a restart rebuilds is what was there. No
+//! socket, clock or randomness inside: whatever a decision needs of them is passed in. State kept
+//! beside a log and written in place would need its own recovery.
+//!
+//! - [`runtime`]: the one thread per coordinator that does the above, for any [`StateMachine`].
+//! - [`snapshot`]: the state as one file, so that the log stays small.
+//! - [`metadata`]: topics, their configs, the leader epoch, producer ids.
+//! - [`group`]: the offsets that groups commit.
+
+pub(crate) mod group;
+pub(crate) mod metadata;
+mod record;
+mod runtime;
+mod snapshot;
+
+pub(crate) use runtime::{Coordinator, OpenCoordinator, WriteError};
+pub use runtime::{CoordinatorError, LoadError};
+
+/// State that a log of records rebuilds.
+pub(crate) trait StateMachine: Default + Send + 'static {
+    /// What the log holds. One request's records are one batch: all or none.
+    type Record: prost::Message + Default + 'static;
+
+    /// Applies one record, in the order of the log. Fails only if the record is not understood,
+    /// which means that a newer broker wrote it or that it is damaged.
+    fn replay(&mut self, record: Self::Record) -> Result<(), NotUnderstood>;
+
+    /// Records that rebuild this state from the default one.
+    fn snapshot(&self) -> Vec<Self::Record>;
+}
+
+/// A record that this broker cannot apply.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("record not understood: {what}")]
+pub struct NotUnderstood {
+    /// What is wrong with it.
+    pub what: &'static str,
+}

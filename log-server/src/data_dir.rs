@@ -1,0 +1,255 @@
+//! The data folder: whose it is, what lies where in it, and how the last broker left it.
+//!
+//! ```text
+//! DATA/
+//!   lock                            flock'd while a broker runs; holds its process id
+//!   format                          the version of this layout; a newer one is refused by name
+//!   clean-stop                      there only between a clean stop and the next start
+//!   topics/<topic>-<partition>/     one log each
+//!   coordinators/<log>.snapshot     the state of an internal log up to some offset
+//! ```
+//!
+//! The rule: one broker, and only in a folder that is empty or was made by one. Starting in the
+//! wrong folder must be an error and not a second, empty broker.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use log_core::io::Storage;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::durable_file::{self, DurableFileError, Format};
+use crate::topics::TopicName;
+
+/// The layout. Its version is raised when an older broker would misread what a newer one wrote.
+const LAYOUT: Format = Format { magic: *b"CFMT", version: 1 };
+
+const CLEAN_STOP: Format = Format { magic: *b"CSTP", version: 1 };
+
+/// What may lie in a folder that no broker has used yet.
+const HARMLESS: [&str; 3] = ["lock", "format.tmp", "lost+found"];
+
+/// Why a folder cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another broker is at it.
+    #[error("data folder {} is in use by {}: stop it, or use another --data", folder.display(), match pid {
+        Some(pid) => format!("the broker with process id {pid}"),
+        None => "another broker".to_owned(),
+    })]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// The other's process id, where it has said so.
+        pid: Option<u32>,
+    },
+    /// The folder holds something else.
+    #[error("{} is not empty and no data folder of Cairn (it has {found:?}): use another --data", folder.display())]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// Something that lies in it.
+        found: String,
+    },
+    /// A file operation failed.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// One of its small files cannot be used.
+    #[error(transparent)]
+    File(#[from] DurableFileError),
+}
+
+/// How the last broker left the folder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeftAs {
+    /// Nobody has used it before.
+    New,
+    /// It stopped cleanly.
+    Clean,
+    /// It crashed, or its machine did.
+    Unclean,
+}
+
+/// A data folder, locked for as long as this lives.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    storage: Arc<dyn Storage>,
+    left_as: LeftAs,
+    /// The lock is the operating system's, and gone with this descriptor.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Locks the folder, making it if it is missing, and finds out how it was left. From here on
+    /// it counts as left uncleanly, until [`DataDir::mark_clean_stop`].
+    pub fn open(path: &Path, storage: Arc<dyn Storage>) -> Result<Self, DataDirError> {
+        storage.create_folder(path).map_err(failed("make", path))?;
+        let lock = lock(path)?;
+        let is_new = claim_layout(path, &*storage)?;
+        for folder in ["topics", "coordinators"] {
+            let folder = path.join(folder);
+            storage.create_folder(&folder).map_err(failed("make", &folder))?;
+        }
+        storage.sync_folder(path).map_err(failed("sync", path))?;
+        let was_clean = take_clean_stop(path, &*storage)?;
+        let left_as = match (is_new, was_clean) {
+            (IsNew::Yes, _) => LeftAs::New,
+            (IsNew::No, true) => LeftAs::Clean,
+            (IsNew::No, false) => LeftAs::Unclean,
+        };
+        Ok(Self { path: path.to_owned(), storage, left_as, _lock: lock })
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How the last broker left it.
+    pub fn left_as(&self) -> LeftAs {
+        self.left_as
+    }
+
+    /// Where the logs are.
+    pub fn topics(&self) -> PathBuf {
+        self.path.join("topics")
+    }
+
+    /// Where the log of one partition is.
+    pub fn partition(&self, topic: &TopicName, partition: u32) -> PathBuf {
+        self.topics().join(topic.folder_of(partition))
+    }
+
+    /// Where the snapshot of an internal log is.
+    pub fn snapshot(&self, topic: &TopicName) -> PathBuf {
+        self.path.join("coordinators").join(format!("{topic}.snapshot"))
+    }
+
+    /// Notes that every log was closed cleanly.
+    pub fn mark_clean_stop(&self) -> Result<(), DataDirError> {
+        let marker = self.path.join("clean-stop");
+        Ok(durable_file::write(&*self.storage, &marker, CLEAN_STOP, &[])?)
+    }
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    move |source| DataDirError::Io { operation, path: path.to_owned(), source }
+}
+
+fn lock(folder: &Path) -> Result<File, DataDirError> {
+    let path = folder.join("lock");
+    let mut options = fs::OpenOptions::new();
+    let opened = options.read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = opened.map_err(failed("open", &path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let pid = read_pid(&mut file);
+            return Err(DataDirError::InUse { folder: folder.to_owned(), pid });
+        }
+        Err(error) => return Err(failed("lock", &path)(error.into())),
+    }
+    // The id only helps people to find the other broker: a full disk is no reason not to start.
+    let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IsNew {
+    Yes,
+    No,
+}
+
+fn claim_layout(folder: &Path, storage: &dyn Storage) -> Result<IsNew, DataDirError> {
+    let file = folder.join("format");
+    if durable_file::read(storage, &file, LAYOUT)?.is_some() {
+        return Ok(IsNew::No);
+    }
+    let entries = storage.list(folder).map_err(failed("list", folder))?;
+    if let Some(foreign) = entries.iter().find(|entry| !HARMLESS.contains(&entry.name.as_str())) {
+        let found = foreign.name.clone();
+        return Err(DataDirError::Foreign { folder: folder.to_owned(), found });
+    }
+    durable_file::write(storage, &file, LAYOUT, &[])?;
+    Ok(IsNew::Yes)
+}
+
+/// Whether the marker was there. It is gone, durably, before anything else happens: a crash from
+/// now on must not find it.
+fn take_clean_stop(folder: &Path, storage: &dyn Storage) -> Result<bool, DataDirError> {
+    let marker = folder.join("clean-stop");
+    // A damaged marker marks nothing.
+    let was_clean = matches!(durable_file::read(storage, &marker, CLEAN_STOP), Ok(Some(_)));
+    match storage.remove_file(&marker) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove", &marker)(error));
+        }
+        _ => {}
+    }
+    storage.sync_folder(folder).map_err(failed("sync", folder))?;
+    Ok(was_clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use log_core::io::Disk;
+
+    fn open(folder: &Path) -> Result<DataDir, DataDirError> {
+        DataDir::open(folder, Arc::new(Disk))
+    }
+
+    #[test]
+    fn a_folder_knows_how_it_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(open(folder.path()).unwrap().left_as(), LeftAs::New);
+        let crashed = open(folder.path()).unwrap();
+        assert_eq!(crashed.left_as(), LeftAs::Unclean);
+        crashed.mark_clean_stop().unwrap();
+        drop(crashed);
+        assert_eq!(open(folder.path()).unwrap().left_as(), LeftAs::Clean);
+        assert_eq!(open(folder.path()).unwrap().left_as(), LeftAs::Unclean);
+    }
+
+    #[test]
+    fn a_second_broker_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = open(folder.path()).unwrap();
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(&folder.path().display().to_string()), "{error}");
+        assert!(error.contains(&std::process::id().to_string()), "{error}");
+    }
+
+    #[test]
+    fn somebody_elses_folder_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("thesis.tex"), "x").unwrap();
+        assert!(matches!(open(folder.path()), Err(DataDirError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let newer = Format { version: LAYOUT.version + 1, ..LAYOUT };
+        durable_file::write(&Disk, &folder.path().join("format"), newer, &[]).unwrap();
+        let error = open(folder.path()).unwrap_err();
+        assert!(matches!(error, DataDirError::File(DurableFileError::NewerVersion { .. })));
+    }
+}

@@ -1,0 +1,167 @@
+//! Small files that are replaced as a whole and survive power loss: framed, checked, bounded.
+//!
+//! ```text
+//! magic [u8; 4] │ version u32 │ body length u64 │ CRC-32 of the body u32 │ body     (little endian)
+//! ```
+//!
+//! The rule: write aside, sync, rename, sync the folder; a reader finds the old file or the new
+//! one and never a mixture, and a file of a newer version is refused by name instead of being
+//! read as something else.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+
+use log_core::io::{OpenMode, Storage};
+
+/// What a kind of file is recognised by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Format {
+    pub(crate) magic: [u8; 4],
+    /// The newest version that this broker writes and reads.
+    pub(crate) version: u32,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DurableFileError {
+    /// A file operation failed.
+    #[error("{operation} {}: {source}", file.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        file: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file is not what was written.
+    #[error("{} is damaged: {detail}", file.display())]
+    Damaged {
+        /// Which file.
+        file: PathBuf,
+        /// What was expected and what was found.
+        detail: String,
+    },
+    /// A newer broker wrote it.
+    #[error("{} has version {found}, and this broker knows {known} at most: run a newer one", file.display())]
+    NewerVersion {
+        /// Which file.
+        file: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest that is understood.
+        known: u32,
+    },
+}
+
+const HEADER_BYTES: usize = 20;
+
+/// No file of ours is larger; a length beyond it is damage.
+const BODY_BYTES_MAX: u64 = 1 << 30;
+
+/// Replaces the file. Durable once this returns.
+pub(crate) fn write(
+    storage: &dyn Storage,
+    file: &Path,
+    format: Format,
+    body: &[u8],
+) -> Result<(), DurableFileError> {
+    let failed =
+        |operation| move |source| DurableFileError::Io { operation, file: file.to_owned(), source };
+    let folder = file.parent().expect("the broker's files lie in folders");
+    let aside = file.with_extension("tmp");
+    let written = storage.open(&aside, OpenMode::CreateOrEmpty).map_err(failed("make"))?;
+    let header = header(format, body);
+    let parts = [IoSlice::new(&header), IoSlice::new(body)];
+    written.write_at(&parts, 0).map_err(failed("write"))?;
+    written.sync_data().map_err(failed("sync"))?;
+    storage.rename(&aside, file).map_err(failed("replace"))?;
+    storage.sync_folder(folder).map_err(failed("sync the folder of"))
+}
+
+/// The file's body; `None` if there is no file.
+pub(crate) fn read(
+    storage: &dyn Storage,
+    file: &Path,
+    format: Format,
+) -> Result<Option<Vec<u8>>, DurableFileError> {
+    let failed = |source| DurableFileError::Io { operation: "read", file: file.to_owned(), source };
+    let opened = match storage.open(file, OpenMode::Read) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let bytes = opened.read_to_vec(BODY_BYTES_MAX + HEADER_BYTES as u64).map_err(failed)?;
+    body_of(&bytes, format, file).map(Some)
+}
+
+fn header(format: Format, body: &[u8]) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&format.magic);
+    header[4..8].copy_from_slice(&format.version.to_le_bytes());
+    header[8..16].copy_from_slice(&(body.len() as u64).to_le_bytes());
+    header[16..].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    header
+}
+
+fn body_of(bytes: &[u8], format: Format, file: &Path) -> Result<Vec<u8>, DurableFileError> {
+    let damaged = |detail| DurableFileError::Damaged { file: file.to_owned(), detail };
+    let Some((found, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+        return Err(damaged(format!("{} bytes are fewer than its header has", bytes.len())));
+    };
+    if found[..4] != format.magic {
+        return Err(damaged(format!(
+            "it begins with {:02x?}, not {:02x?}",
+            &found[..4],
+            format.magic
+        )));
+    }
+    let version = u32::from_le_bytes([found[4], found[5], found[6], found[7]]);
+    if version > format.version {
+        let known = format.version;
+        return Err(DurableFileError::NewerVersion {
+            file: file.to_owned(),
+            found: version,
+            known,
+        });
+    }
+    let expected = header(Format { version, ..format }, body);
+    if *found != expected {
+        return Err(damaged("its length or checksum is not that of its body".to_owned()));
+    }
+    Ok(body.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use log_core::io::Disk;
+
+    const FORMAT: Format = Format { magic: *b"TEST", version: 2 };
+
+    #[test]
+    fn files_come_back_and_every_damaged_byte_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state");
+        assert!(read(&Disk, &file, FORMAT).unwrap().is_none());
+        write(&Disk, &file, FORMAT, b"first").unwrap();
+        write(&Disk, &file, FORMAT, b"second").unwrap();
+        assert_eq!(read(&Disk, &file, FORMAT).unwrap().unwrap(), b"second");
+        let sound = std::fs::read(&file).unwrap();
+        for at in 0..sound.len() {
+            let mut damaged = sound.clone();
+            damaged[at] ^= 1;
+            assert!(body_of(&damaged, FORMAT, &file).is_err(), "byte {at}");
+            assert!(body_of(&sound[..at], FORMAT, &file).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state");
+        write(&Disk, &file, Format { version: 3, ..FORMAT }, b"later").unwrap();
+        let error = read(&Disk, &file, FORMAT).unwrap_err();
+        assert!(matches!(error, DurableFileError::NewerVersion { found: 3, known: 2, .. }));
+    }
+}

@@ -1,0 +1,111 @@
+//! The gRPC door: `cairn.v1` with health and reflection, over HTTP/2.
+//!
+//! The rule: a door decodes, asks the broker and encodes; it holds no state beyond a stream and no
+//! rule. Limits are set before anything is allocated on a stranger's word: a message that declares
+//! more than `grpc.request.bytes.max` is refused by its length alone.
+
+mod admin;
+mod consumer;
+mod convert;
+mod delivery;
+mod error;
+mod producer;
+mod pump;
+
+use std::time::Duration;
+
+use log_proto::v1::admin_server::AdminServer;
+use log_proto::v1::consumer_server::ConsumerServer;
+use log_proto::v1::producer_server::ProducerServer;
+use tokio::net::TcpListener;
+use tonic::service::InterceptorLayer;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Status};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::broker::Broker;
+use crate::principal::Principal;
+
+/// What one stream may have on its way to us before it waits. Several batches of the usual largest
+/// size, so that a producer is not slowed by the distance; a stranger gets it with every stream.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+
+/// The same for all streams of one connection.
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+/// Fewer frames cost less to take apart; a megabyte would let one stream hold up the others.
+const FRAME_BYTES_MAX: u32 = 256 << 10;
+
+/// Streams of one connection. A client of ours needs a few; none needs thousands.
+const STREAMS_MAX: u32 = 1024;
+
+/// A peer that has been silent for so long is asked whether it is still there, and has so long to
+/// answer. It frees what a client that lost its network would hold for ever.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves until the broker stops, then until every call has ended.
+pub(crate) async fn serve(
+    broker: Broker,
+    listener: TcpListener,
+) -> Result<(), tonic::transport::Error> {
+    let mut stage = broker.stage();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    report_all(&health, ServingStatus::Serving).await;
+    let stopping = async move {
+        Broker::stopping(&mut stage).await;
+        report_all(&health, ServingStatus::NotServing).await;
+    };
+    let request_bytes_max = broker.config().request_bytes_max;
+    let producer = ProducerServer::new(producer::ProducerService::new(broker.clone()))
+        .max_decoding_message_size(request_bytes_max)
+        .max_encoding_message_size(usize::MAX);
+    let consumer = ConsumerServer::new(consumer::ConsumerService::new(broker.clone()))
+        .max_decoding_message_size(request_bytes_max)
+        .max_encoding_message_size(usize::MAX);
+    let admin = AdminServer::new(admin::AdminService::new(broker))
+        .max_decoding_message_size(request_bytes_max)
+        .max_encoding_message_size(usize::MAX);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(log_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors are those that the services were generated from");
+    Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(InterceptorLayer::new(attach_principal))
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(producer)
+        .add_service(consumer)
+        .add_service(admin)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stopping,
+        )
+        .await
+}
+
+async fn report_all(health: &HealthReporter, status: ServingStatus) {
+    for service in ["", "cairn.v1.Producer", "cairn.v1.Consumer", "cairn.v1.Admin"] {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// Says who is asking. Until something authenticates, that is anonymous.
+fn attach_principal(mut request: Request<()>) -> Result<Request<()>, Status> {
+    request.extensions_mut().insert(Principal::Anonymous);
+    Ok(request)
+}
+
+/// Who is asking.
+fn principal_of<T>(request: &Request<T>) -> Principal {
+    request.extensions().get().copied().unwrap_or(Principal::Anonymous)
+}

@@ -1,0 +1,49 @@
+//! The bounds that are not settings, in one place, with their relations checked at compile time.
+//!
+//! The rule: whatever a stranger may name, send or keep in memory here has a bound. What an
+//! operator may want to move is a setting in [`config`](crate::config) instead.
+
+/// Longest topic name in bytes: with `-`, five digits and no more it still names a folder.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// Partitions of one topic: their numbers have at most five digits.
+pub const TOPIC_PARTITIONS_MAX: u32 = 100_000;
+
+/// Longest group id in characters.
+pub const GROUP_ID_CHARS_MAX: usize = 255;
+
+/// Longest metadata of one committed offset in bytes.
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
+
+/// Offsets in one commit, which is one batch of the offsets log.
+pub const COMMIT_OFFSETS_MAX: usize = 10_000;
+
+/// Committed offsets that the broker keeps for all groups together. They live in memory.
+pub const COMMITTED_OFFSETS_MAX: usize = 1_000_000;
+
+/// Partitions in one Consume call.
+pub const CONSUME_PARTITIONS_MAX: usize = 10_000;
+
+/// Requests of one ProduceStream that may be waiting for their answers.
+pub const STREAM_IN_FLIGHT_MAX: usize = 1024;
+
+/// Producer ids that one durable record hands out. Small enough to waste at a crash, large enough
+/// that most producers start without a sync.
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// Largest batch of an internal log in bytes.
+pub const INTERNAL_BATCH_BYTES_MAX: u32 = 64 << 20;
+
+/// Segments of internal logs are small, because their head is deleted at every snapshot.
+pub const INTERNAL_SEGMENT_BYTES: u32 = 8 << 20;
+
+/// What one committed offset takes at most besides its metadata: ids, numbers and tags.
+const COMMITTED_OFFSET_OVERHEAD_BYTES: usize = 4 * GROUP_ID_CHARS_MAX + 256;
+
+const _: () = assert!(TOPIC_NAME_BYTES_MAX + "-99999".len() <= 255, "a folder name");
+const _: () = assert!(TOPIC_PARTITIONS_MAX <= 100_000, "five digits");
+const _: () = assert!(
+    COMMIT_OFFSETS_MAX * (OFFSET_METADATA_BYTES_MAX + COMMITTED_OFFSET_OVERHEAD_BYTES)
+        < INTERNAL_BATCH_BYTES_MAX as usize,
+    "every commit that is accepted fits one batch"
+);

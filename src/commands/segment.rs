@@ -1,0 +1,375 @@
+//! `cairn segment`: what lies in log files, without a broker.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+use log_core::inspect::{self, InspectError, SegmentStat, VerifyReport};
+use log_proto::record::{BatchHeader, RecordBatch, TimestampType};
+use serde_json::{Value, json};
+
+use crate::{
+    error::{CliError, Result},
+    output::{self, Style, StyleArgs},
+    rfc3339,
+    unit::show_bytes,
+};
+
+/// Look into log files: of a stopped broker, or of a copy
+#[derive(Debug, Args)]
+#[command(after_help = "\
+PATH is a .log file, a partition's folder, or a data folder with all of them.
+Nothing is changed. On a running broker's files the last batches may look cut off.
+
+Examples:
+  cairn segment stat data
+  cairn segment dump data/topics/events-0 --records
+  cairn segment verify data/topics/events-0/00000000000000000000.log")]
+pub(super) struct SegmentArgs {
+    #[command(subcommand)]
+    command: SegmentCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SegmentCommand {
+    /// Print every batch, one a line
+    Dump {
+        #[command(flatten)]
+        paths: Paths,
+        /// Also the records in them
+        #[arg(long)]
+        records: bool,
+    },
+    /// Check every byte; the exit code is 1 if anything is damaged
+    Verify {
+        #[command(flatten)]
+        paths: Paths,
+    },
+    /// Print what each segment holds
+    Stat {
+        #[command(flatten)]
+        paths: Paths,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Paths {
+    /// Files or folders
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    style: StyleArgs,
+}
+
+pub(super) fn run(args: SegmentArgs) -> Result<()> {
+    match args.command {
+        SegmentCommand::Dump { paths, records } => {
+            let detail = if records { Detail::Records } else { Detail::Batches };
+            dump(&paths, detail)
+        }
+        SegmentCommand::Verify { paths } => verify(&paths),
+        SegmentCommand::Stat { paths } => stat(&paths),
+    }
+}
+
+impl From<InspectError> for CliError {
+    fn from(error: InspectError) -> Self {
+        Self::from_error(error)
+    }
+}
+
+impl Paths {
+    /// The log files and partition folders that are meant: a folder without log files stands for
+    /// the partition folders below it.
+    fn logs(&self) -> Result<Vec<PathBuf>> {
+        let mut logs = Vec::new();
+        for path in &self.paths {
+            match inspect::log_files(path) {
+                Err(InspectError::NoLog(_)) if path.is_dir() => {
+                    let below = partition_folders(path, FOLDER_DEPTH)?;
+                    if below.is_empty() {
+                        return Err(InspectError::NoLog(path.clone()).into());
+                    }
+                    logs.extend(below);
+                }
+                files => {
+                    files?;
+                    logs.push(path.clone());
+                }
+            }
+        }
+        Ok(logs)
+    }
+}
+
+/// How deep partition folders lie below a data folder.
+const FOLDER_DEPTH: usize = 3;
+
+fn partition_folders(folder: &Path, depth: usize) -> Result<Vec<PathBuf>> {
+    let unreadable =
+        |error| CliError::new(format!("cannot read the folder {}: {error}", folder.display()));
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if !path.is_dir() || depth == 0 {
+            continue;
+        }
+        match inspect::log_files(&path) {
+            Ok(_) => found.push(path),
+            Err(InspectError::NoLog(_)) => found.extend(partition_folders(&path, depth - 1)?),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// How much a dump shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    Batches,
+    Records,
+}
+
+/// What a batch's records may expand to when they are dumped.
+const EXPANDED_BYTES_MAX: usize = 1 << 30;
+
+fn dump(paths: &Paths, detail: Detail) -> Result<()> {
+    let mut out = output::stream();
+    let mut damaged = None;
+    for log in paths.logs()? {
+        for file in inspect::log_files(&log)? {
+            damaged = damaged.or(dump_file(&mut out, &file, detail, paths.style.style())?);
+        }
+    }
+    out.flush()?;
+    damaged.map_or(Ok(()), |damage| Err(CliError::new(damage)))
+}
+
+/// Returns what ended the dump before the file did.
+fn dump_file(
+    out: &mut impl Write,
+    file: &Path,
+    detail: Detail,
+    style: Style,
+) -> Result<Option<String>> {
+    if style == Style::Text {
+        writeln!(out, "{}", file.display())?;
+    }
+    for step in inspect::batches(file)? {
+        let (position, batch) = match step {
+            Ok(step) => step,
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        match style {
+            Style::Json => writeln!(out, "{}", batch_json(file, position, &batch, detail)?)?,
+            Style::Text => dump_text(out, position, &batch, detail)?,
+        }
+    }
+    Ok(None)
+}
+
+fn dump_text(
+    out: &mut impl Write,
+    position: u64,
+    batch: &RecordBatch,
+    detail: Detail,
+) -> Result<()> {
+    let header = batch.header();
+    write!(
+        out,
+        "  {position:>12}  offsets {}..={}  records {}  {} B  {}  {}",
+        header.base_offset(),
+        header.last_offset(),
+        header.record_count(),
+        header.size_bytes(),
+        header.compression(),
+        rfc3339::show(header.max_timestamp()),
+    )?;
+    if let Some(producer) = header.producer() {
+        write!(out, "  producer {}:{}", producer.id, producer.epoch)?;
+    }
+    if let Some(sequence) = header.base_sequence() {
+        write!(out, "  sequence {sequence}")?;
+    }
+    for flag in flags(header) {
+        write!(out, "  {flag}")?;
+    }
+    writeln!(out)?;
+    if detail == Detail::Records {
+        for record in records(batch)? {
+            writeln!(
+                out,
+                "    {}  {}  key {}  value {}",
+                header.offset_of(&record),
+                rfc3339::show(header.timestamp_of(&record)),
+                shown(record.key.as_deref()),
+                shown(record.value.as_deref()),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn records(batch: &RecordBatch) -> Result<Vec<log_proto::record::Record>> {
+    let read = || batch.records(EXPANDED_BYTES_MAX)?.collect::<std::result::Result<_, _>>();
+    read().map_err(|error: log_proto::record::BatchError| {
+        let offset = batch.header().base_offset();
+        CliError::new(format!("the batch at offset {offset} cannot be read: {error}"))
+    })
+}
+
+fn flags(header: &BatchHeader) -> impl Iterator<Item = &'static str> {
+    let all = [
+        ("transactional", header.is_transactional()),
+        ("control", header.is_control()),
+        ("log-append-time", header.timestamp_type() == TimestampType::LogAppendTime),
+    ];
+    all.into_iter().filter(|(_, set)| *set).map(|(name, _)| name)
+}
+
+/// Bytes with everything escaped that would not print.
+fn shown(bytes: Option<&[u8]>) -> String {
+    bytes.map_or_else(|| "null".to_owned(), |bytes| format!("\"{}\"", bytes.escape_ascii()))
+}
+
+fn batch_json(file: &Path, position: u64, batch: &RecordBatch, detail: Detail) -> Result<Value> {
+    let header = batch.header();
+    let mut object = json!({
+        "file": file.display().to_string(),
+        "position": position,
+        "size_bytes": header.size_bytes(),
+        "base_offset": header.base_offset().get(),
+        "last_offset": header.last_offset().get(),
+        "records": header.record_count(),
+        "compression": header.compression().name(),
+        "leader_epoch": header.leader_epoch().map(|epoch| epoch.get()),
+        "base_timestamp": header.base_timestamp().get(),
+        "max_timestamp": header.max_timestamp().get(),
+        "producer_id": header.producer().map(|producer| producer.id.get()),
+        "producer_epoch": header.producer().map(|producer| producer.epoch.get()),
+        "base_sequence": header.base_sequence().map(|sequence| sequence.get()),
+        "flags": flags(header).collect::<Vec<_>>(),
+        "crc": header.crc(),
+    });
+    if detail == Detail::Records {
+        let record = |record: log_proto::record::Record| {
+            json!({
+                "offset": header.offset_of(&record).get(),
+                "timestamp": header.timestamp_of(&record).get(),
+                "key": record.key.map(|key| key.escape_ascii().to_string()),
+                "value": record.value.map(|value| value.escape_ascii().to_string()),
+                "headers": record.headers.len(),
+            })
+        };
+        object["record_list"] = records(batch)?.into_iter().map(record).collect();
+    }
+    Ok(object)
+}
+
+fn verify(paths: &Paths) -> Result<()> {
+    let logs = paths.logs()?;
+    let total = logs.iter().map(|log| log_bytes(log)).sum::<Result<u64>>()?;
+    let bar = output::progress(Some(total));
+    let mut reports = Vec::new();
+    for log in logs {
+        let before = bar.position();
+        let report = inspect::verify(&log, &mut |done| bar.set_position(before + done))?;
+        reports.push((log, report));
+    }
+    bar.finish_and_clear();
+    match paths.style.style() {
+        Style::Json => output::json(&reports.iter().map(report_json).collect())?,
+        Style::Text => reports.iter().try_for_each(report_text)?,
+    }
+    match reports.iter().map(|(_, report)| report.damages.len()).sum::<usize>() {
+        0 => Ok(()),
+        damages => Err(CliError::new(format!("{damages} damages were found"))),
+    }
+}
+
+fn log_bytes(log: &Path) -> Result<u64> {
+    let files = inspect::log_files(log)?;
+    Ok(files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum())
+}
+
+fn report_text((log, report): &(PathBuf, VerifyReport)) -> Result<()> {
+    let verdict = if report.damages.is_empty() { "sound" } else { "DAMAGED" };
+    output::line(&format!(
+        "{}: {verdict}, {} segments, {} batches, {} records, {}",
+        log.display(),
+        report.segments,
+        report.batches,
+        report.records,
+        show_bytes(report.bytes),
+    ))?;
+    report.damages.iter().try_for_each(|damage| output::line(&format!("  {damage}")))
+}
+
+fn report_json((log, report): &(PathBuf, VerifyReport)) -> Value {
+    let damage = |damage: &log_core::Damage| {
+        json!({
+            "file": damage.file.display().to_string(),
+            "position": damage.position,
+            "detail": damage.detail,
+        })
+    };
+    json!({
+        "path": log.display().to_string(),
+        "segments": report.segments,
+        "batches": report.batches,
+        "records": report.records,
+        "bytes": report.bytes,
+        "damages": report.damages.iter().map(damage).collect::<Vec<_>>(),
+    })
+}
+
+fn stat(paths: &Paths) -> Result<()> {
+    let mut stats = Vec::new();
+    for log in paths.logs()? {
+        stats.extend(inspect::segments(&log)?);
+    }
+    match paths.style.style() {
+        Style::Json => output::json(&stats.iter().map(stat_json).collect()),
+        Style::Text => {
+            let rows: Vec<_> = stats.iter().map(stat_row).collect();
+            let head = ["segment", "base", "next", "batches", "records", "size", "latest", "state"];
+            output::table(&head, &rows)
+        }
+    }
+}
+
+fn stat_row(stat: &SegmentStat) -> Vec<String> {
+    vec![
+        stat.log_file.display().to_string(),
+        stat.base_offset.to_string(),
+        stat.next_offset.to_string(),
+        stat.batches.to_string(),
+        stat.records.to_string(),
+        show_bytes(stat.log_bytes),
+        stat.max_timestamp.map_or_else(|| "-".to_owned(), rfc3339::show),
+        if stat.sealed { "sealed" } else { "active" }.to_owned(),
+    ]
+}
+
+fn stat_json(stat: &SegmentStat) -> Value {
+    let [offset_index, time_index, txn_index] = stat.index_bytes;
+    json!({
+        "file": stat.log_file.display().to_string(),
+        "base_offset": stat.base_offset.get(),
+        "next_offset": stat.next_offset.get(),
+        "batches": stat.batches,
+        "records": stat.records,
+        "log_bytes": stat.log_bytes,
+        "sound_bytes": stat.sound_bytes,
+        "max_timestamp": stat.max_timestamp.map(|timestamp| timestamp.get()),
+        "sealed": stat.sealed,
+        "index_bytes": {
+            "offset": offset_index,
+            "time": time_index,
+            "transaction": txn_index,
+        },
+    })
+}

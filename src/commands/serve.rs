@@ -1,0 +1,65 @@
+//! `cairn serve`: the broker.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use log_server::{Server, Settings, config::Entry};
+
+use super::config::SettingsArgs;
+use crate::{
+    error::{CliError, Result},
+    output,
+};
+
+/// Run a broker
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Settings: flags go over CAIRN_* variables, these over the file, the file over the defaults.
+SIGTERM and SIGINT stop it cleanly.
+
+Examples:
+  cairn serve
+  cairn serve --data /var/lib/cairn --grpc 127.0.0.1:9094
+  cairn serve --config cairn.toml --set num.partitions=8")]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+pub(super) async fn run(args: ServeArgs) -> Result<()> {
+    let settings = args.settings.load()?;
+    let server = Server::start(settings.config().clone()).await.map_err(CliError::from_error)?;
+    announce(&settings, server.grpc_address(), server.http_address())?;
+    server.run_until(log_server::shutdown::signal()).await.map_err(CliError::from_error)
+}
+
+/// Says where it listens, where its data lies, and what an acknowledgement means.
+fn announce(settings: &Settings, grpc: SocketAddr, http: SocketAddr) -> Result<()> {
+    let data_dir = &settings.config().data_dir;
+    let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone());
+    output::line(&format!("cairn {} is ready", env!("CARGO_PKG_VERSION")))?;
+    output::line(&format!("  grpc        {grpc}"))?;
+    output::line(&format!("  http        http://{http} (/healthz, /readyz, /metrics)"))?;
+    output::line(&format!("  data        {}", data_dir.display()))?;
+    output::line(&format!("  durability  {}", durability(settings)))?;
+    for address in [grpc, http].iter().filter(|address| !address.ip().is_loopback()) {
+        output::note(&format!(
+            "WARNING: {address} is not a loopback address and nothing is authenticated: \
+             whoever reaches it can read, write and delete everything"
+        ));
+    }
+    Ok(())
+}
+
+/// What acks=all means on topics that do not say otherwise.
+fn durability(settings: &Settings) -> &'static str {
+    let synced = |entry: Entry<'_>| {
+        entry.setting.name == "log.flush.interval.messages" && entry.value == "1"
+    };
+    if settings.entries().any(synced) {
+        "acks=all is answered when synced: acknowledged records survive power loss"
+    } else {
+        "acks=all is answered from the page cache (log.flush.interval.messages): acknowledged \
+         records survive a crash of the broker, power loss may take the last of them"
+    }
+}

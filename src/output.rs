@@ -1,0 +1,116 @@
+//! Everything that is printed.
+//!
+//! The rule: results go to standard output and nothing else does, so that it can be piped; what is
+//! said about them (progress, errors, closing lines) goes to standard error. No other file prints.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use crate::error::{CliError, Result};
+
+/// How results are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// For people.
+    Text,
+    /// For programs: one JSON value, or one a line where results stream.
+    Json,
+}
+
+/// `--json`, on everything that lists.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct StyleArgs {
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl StyleArgs {
+    pub(crate) fn style(self) -> Style {
+        if self.json { Style::Json } else { Style::Text }
+    }
+}
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+
+/// Says why a command ended, and returns its exit code.
+pub(crate) fn report(error: &CliError) -> ExitCode {
+    match error {
+        CliError::Failed { message, hint } => {
+            note(&format!("error: {message}"));
+            if let Some(hint) = hint {
+                note(&format!("hint: {hint}"));
+            }
+            ExitCode::from(EXIT_FAILED)
+        }
+        CliError::Usage(message) => {
+            note(&format!("error: {message}"));
+            note("hint: see --help");
+            ExitCode::from(EXIT_USAGE)
+        }
+        CliError::OutputClosed => ExitCode::SUCCESS,
+    }
+}
+
+/// A line on standard error. If even that is closed there is nobody to tell.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// A line on standard output.
+pub(crate) fn line(text: &str) -> Result<()> {
+    Ok(writeln!(io::stdout().lock(), "{text}")?)
+}
+
+/// A JSON value over several lines.
+pub(crate) fn json(value: &Value) -> Result<()> {
+    line(&format!("{value:#}"))
+}
+
+/// Standard output for much: buffered, to be flushed by who writes.
+pub(crate) fn stream() -> io::BufWriter<io::StdoutLock<'static>> {
+    io::BufWriter::with_capacity(1 << 18, io::stdout().lock())
+}
+
+/// Rows under a head. Columns whose cells are all numbers are set to the right.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Result<()> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(head);
+    for row in rows {
+        table.add_row(row.iter().map(|text| {
+            let alignment =
+                if is_number(text) { CellAlignment::Right } else { CellAlignment::Left };
+            Cell::new(text).set_alignment(alignment)
+        }));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
+    line(&table.trim_fmt())
+}
+
+fn is_number(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_digit())
+        && text.chars().all(|char| char.is_ascii_digit() || char == '.')
+}
+
+/// A bar on standard error, or nothing where that is no terminal. `total` in bytes, if known.
+pub(crate) fn progress(total: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match total {
+        Some(total) => {
+            (ProgressBar::new(total), "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        }
+        None => (ProgressBar::no_length(), "{spinner} {bytes} {bytes_per_sec} {elapsed}"),
+    };
+    bar.with_style(ProgressStyle::with_template(template).expect("these templates are constant"))
+}

@@ -1,0 +1,57 @@
+//! Quantities as people write and read them.
+
+use std::time::Duration;
+
+/// A number and a unit: `500ms`, `30s`, `15m`, `2h`, `7d`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected =
+        || format!("{text:?} is no duration: write a number and ms, s, m, h or d, as in 2h");
+    let unit_at = text.find(|char: char| !char.is_ascii_digit()).ok_or_else(expected)?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(expected()),
+    };
+    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(expected)
+}
+
+/// Bytes in the largest unit that leaves a number of at least 1.
+pub(crate) fn show_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut shown = "B";
+    for unit in UNITS {
+        if value < 1024.0 {
+            break;
+        }
+        (value, shown) = (value / 1024.0, unit);
+    }
+    if shown == "B" { format!("{bytes} B") } else { format!("{value:.1} {shown}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit_and_fit() {
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        for bad in ["", "2", "h", "-1s", "2 h", "1w", "99999999999999999999s", "9999999999999999d"]
+        {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_shown_in_the_largest_whole_unit() {
+        assert_eq!(show_bytes(1023), "1023 B");
+        assert_eq!(show_bytes(1536), "1.5 KiB");
+        assert_eq!(show_bytes(u64::MAX), "16777216.0 TiB");
+    }
+}
