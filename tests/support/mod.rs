@@ -14,6 +14,16 @@ pub struct Broker {
     pub http: String,
 }
 
+/// A free address whose port is not one that the system gives to clients: one that retries while
+/// the broker is down could be given the broker's own port, connect to itself, and keep it.
+fn free_address() -> String {
+    let start = u64::from(std::process::id()) * 131;
+    (0..10_000u64)
+        .map(|step| format!("127.0.0.1:{}", 15_000 + (start + step * 37) % 15_000))
+        .find(|address| std::net::TcpListener::bind(address).is_ok())
+        .expect("one of 10,000 ports is free")
+}
+
 /// The binary under test.
 pub fn cairn() -> Command {
     Command::new(env!("CARGO_BIN_EXE_cairn"))
@@ -31,12 +41,12 @@ pub enum Signal {
 impl Broker {
     /// Starts a broker on free ports and waits until it says that it listens.
     pub fn start(data: &Path) -> Self {
-        Self::start_on(data, "127.0.0.1:0", "127.0.0.1:0", &[])
+        Self::start_on(data, &free_address(), "127.0.0.1:0", &[])
     }
 
     /// Starts a broker with more flags.
     pub fn start_with(data: &Path, flags: &[&str]) -> Self {
-        Self::start_on(data, "127.0.0.1:0", "127.0.0.1:0", flags)
+        Self::start_on(data, &free_address(), "127.0.0.1:0", flags)
     }
 
     /// Starts a broker where an earlier one listened, so that its clients find it again.
