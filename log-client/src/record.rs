@@ -81,21 +81,47 @@ impl ProducerRecord {
         self
     }
 
-    /// About how many bytes it takes in a batch that is not compressed.
-    pub(crate) fn size_bytes(&self) -> usize {
+    /// How much it is.
+    pub(crate) fn size(&self) -> RecordSize {
         let length = |field: &Option<Bytes>| field.as_ref().map_or(0, Bytes::len);
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|header| header.key.len() + length(&header.value) + HEADER_OVERHEAD)
-            .sum();
-        RECORD_OVERHEAD + length(&self.key) + length(&self.value) + headers
+        let header = |header: &Header| header.key.len() + length(&header.value);
+        let headers: usize = self.headers.iter().map(header).sum();
+        let payload = length(&self.key) + length(&self.value) + headers;
+        let overhead = RECORD_OVERHEAD + self.headers.len() * HEADER_OVERHEAD;
+        RecordSize { payload, encoded: payload + overhead }
     }
 }
 
-/// Lengths, deltas and counts around a record: varints, of which these are generous sizes.
-pub(crate) const RECORD_OVERHEAD: usize = 24;
-const HEADER_OVERHEAD: usize = 4;
+/// How much a record, or several, is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RecordSize {
+    /// Bytes of keys, values and headers.
+    pub(crate) payload: usize,
+    /// At most how many bytes that takes in a batch that is not compressed.
+    pub(crate) encoded: usize,
+}
+
+impl std::ops::AddAssign for RecordSize {
+    fn add_assign(&mut self, other: Self) {
+        self.payload += other.payload;
+        self.encoded += other.encoded;
+    }
+}
+
+impl std::iter::Sum for RecordSize {
+    fn sum<I: Iterator<Item = Self>>(sizes: I) -> Self {
+        sizes.fold(Self::default(), |mut sum, size| {
+            sum += size;
+            sum
+        })
+    }
+}
+
+/// Lengths, deltas, attributes and counts around a record, in varints of their largest sizes:
+/// four of 5 bytes, one of 10, and the attributes, and the count of headers.
+const RECORD_OVERHEAD: usize = 36;
+/// Two lengths.
+const HEADER_OVERHEAD: usize = 10;
 
 /// A record that was consumed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -124,6 +124,8 @@ struct Partition {
     start: StartAt,
     /// `None`: goes on for ever.
     end: Option<Offset>,
+    /// Everything below it was written out; `None` while that is nothing.
+    written: Option<Offset>,
     state: State,
 }
 
@@ -148,7 +150,7 @@ impl Plan {
                 .map_or(args.from.start(), |commit| StartAt::Offset(commit.offset));
             let nothing = end == Some(Offset::ZERO);
             let state = if nothing { State::Done } else { State::Reading };
-            Partition { number, start, end, state }
+            Partition { number, start, end, written: None, state }
         };
         let partitions = numbers.into_iter().zip(ends).map(partition).collect();
         Ok(Self { topic: args.topic.as_str().into(), partitions })
@@ -172,12 +174,24 @@ impl Plan {
         self.partitions.iter().find(|partition| partition.number == number)?.end
     }
 
-    /// Everything below `position` of a partition was dealt with.
+    /// Everything below `position` of a partition was written out, or is not to be.
     fn reached(&mut self, number: u32, position: Offset) {
         for partition in self.partitions.iter_mut().filter(|one| one.number == number) {
+            partition.written = Some(partition.within(position));
             if partition.end.is_some_and(|end| position >= end) {
                 partition.state = State::Done;
             }
+        }
+    }
+}
+
+impl Partition {
+    /// The nearest offset between start and end: a commit moves neither back nor too far.
+    fn within(&self, position: Offset) -> Offset {
+        let position = self.end.map_or(position, |end| position.min(end));
+        match self.start {
+            StartAt::Offset(start) => position.max(start),
+            _ => position,
         }
     }
 }
@@ -313,21 +327,22 @@ impl Run {
     }
 
     async fn commit(&mut self) -> Result<()> {
-        let positions = self.written();
+        let written = self.written();
         let Some(commits) = &mut self.commits else { return Ok(()) };
         commits.last = Instant::now();
-        Ok(self.consumer.commit_offsets(&commits.group, &positions).await?)
+        if written.is_empty() {
+            return Ok(());
+        }
+        Ok(self.consumer.commit_offsets(&commits.group, &written).await?)
     }
 
-    /// Where the group goes on: never past what was asked for.
+    /// Where the group goes on: behind what was written, never past what was asked for.
     fn written(&self) -> Vec<GroupOffset> {
-        let mut positions = self.consumer.positions();
-        for position in &mut positions {
-            if let Some(end) = self.plan.end_of(position.partition) {
-                position.offset = position.offset.min(end);
-            }
-        }
-        positions
+        let topic = &self.plan.topic;
+        let offset = |partition: &Partition| {
+            Some(GroupOffset::new(Arc::clone(topic), partition.number, partition.written?))
+        };
+        self.plan.partitions.iter().filter_map(offset).collect()
     }
 }
 

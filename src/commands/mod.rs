@@ -7,6 +7,8 @@ mod segment;
 mod serve;
 mod topic;
 
+use std::io::IsTerminal;
+
 use clap::{Args, Parser, Subcommand};
 use log_client::Client;
 use tracing_subscriber::EnvFilter;
@@ -89,7 +91,11 @@ const BROKER_VARIABLE: &str = "CAIRN_BROKER";
 /// Logs to standard error, as [`LOG_VARIABLE`] says.
 fn start_logging(default: &str) {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// Where the broker is.

@@ -33,7 +33,7 @@ use super::{
     error::SendError,
     partitioner::{NoSuchPartition, Partitioner},
 };
-use crate::record::ProducerRecord;
+use crate::record::{ProducerRecord, RecordSize};
 
 /// The number of a partition's queue, in the order in which they became known.
 pub(super) type QueueIndex = usize;
@@ -102,8 +102,8 @@ pub(super) struct OpenBatch {
     pub(super) builder: BatchBuilder,
     pub(super) promise: Promise,
     pub(super) opened_at: Instant,
-    /// Permits that its records took.
-    pub(super) reserved: usize,
+    /// Of its records; the permits that they took are the encoded bytes.
+    pub(super) size: RecordSize,
 }
 
 /// Why a record could not be put into a batch.
@@ -166,13 +166,13 @@ impl Accumulator {
         self.state.lock().topics.remove(topic);
     }
 
-    /// Puts a record into the open batch of its partition. `size` permits must have been taken
-    /// and belong to the batch from here on.
+    /// Puts a record into the open batch of its partition. Permits for its encoded size must have
+    /// been taken and belong to the batch from here on.
     pub(super) fn append(
         &self,
         record: &ProducerRecord,
         timestamp: TimestampMs,
-        size: usize,
+        size: RecordSize,
     ) -> Result<Delivery, Rejected> {
         let mut state = self.state.lock();
         let queue = state.queue_for(record)?;
@@ -194,12 +194,12 @@ impl Accumulator {
         topic: &str,
         partition: u32,
         builder: BatchBuilder,
-        reserved: usize,
+        size: RecordSize,
     ) -> Result<BatchDelivery, Rejected> {
         let mut state = self.state.lock();
         let queue = state.queue_at(topic, partition)?;
         state.close_batch(queue);
-        let batch = state.new_batch(builder, reserved);
+        let batch = state.new_batch(builder, size);
         let delivery = batch.promise.batch_delivery();
         state.note_waiting(queue);
         state.queues[queue].full.push_back(batch);
@@ -249,10 +249,15 @@ impl Accumulator {
     }
 
     /// A batch was acknowledged or has failed: its bytes are free.
-    pub(super) fn finish(&self, id: BatchId, reserved: usize) {
+    pub(super) fn finish(&self, id: BatchId, size: RecordSize) {
         self.state.lock().unfinished.remove(&id);
-        self.room.add_permits(reserved);
+        self.room.add_permits(size.encoded);
         self.progress.notify_waiters();
+    }
+
+    /// Makes the sender look again, for what no event will tell it of.
+    pub(super) fn wake_sender(&self) {
+        self.wake.notify_one();
     }
 
     /// Waits until the sender has something to do.
@@ -332,9 +337,13 @@ impl State {
         config: &ProducerConfig,
         record: &ProducerRecord,
         timestamp: TimestampMs,
-        size: usize,
+        size: RecordSize,
     ) -> Result<Delivery, Rejected> {
-        if self.queues[queue].open.as_ref().is_some_and(|batch| !batch.has_room(size, config)) {
+        if self.queues[queue]
+            .open
+            .as_ref()
+            .is_some_and(|batch| !batch.has_room(size.encoded, config))
+        {
             self.close_batch(queue);
         }
         let delivery = match self.push(queue, config, record, timestamp, size) {
@@ -358,13 +367,13 @@ impl State {
         config: &ProducerConfig,
         record: &ProducerRecord,
         timestamp: TimestampMs,
-        size: usize,
+        size: RecordSize,
     ) -> Result<Delivery, BuildError> {
         if let Some(batch) = &mut self.queues[queue].open {
             return batch.push(record, timestamp, size);
         }
         let options = BatchOptions { compression: config.compression, ..BatchOptions::default() };
-        let mut batch = self.new_batch(BatchBuilder::new(options), 0);
+        let mut batch = self.new_batch(BatchBuilder::new(options), RecordSize::default());
         let pushed = batch.push(record, timestamp, size);
         if pushed.is_ok() {
             self.note_waiting(queue);
@@ -375,12 +384,12 @@ impl State {
         pushed
     }
 
-    fn new_batch(&mut self, builder: BatchBuilder, reserved: usize) -> OpenBatch {
+    fn new_batch(&mut self, builder: BatchBuilder, size: RecordSize) -> OpenBatch {
         let id = self.next_id;
         self.next_id += 1;
         self.unfinished.insert(id);
         let promise = Promise::default();
-        OpenBatch { id, builder, promise, opened_at: Instant::now(), reserved }
+        OpenBatch { id, builder, promise, opened_at: Instant::now(), size }
     }
 
     /// Moves the open batch, if there is one, to the full ones.
@@ -465,11 +474,11 @@ impl OpenBatch {
         &mut self,
         record: &ProducerRecord,
         timestamp: TimestampMs,
-        size: usize,
+        size: RecordSize,
     ) -> Result<Delivery, BuildError> {
         let index = self.builder.record_count();
         push_record(&mut self.builder, record, timestamp)?;
-        self.reserved += size;
+        self.size += size;
         Ok(self.promise.delivery(index, timestamp))
     }
 }

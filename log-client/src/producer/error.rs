@@ -82,7 +82,7 @@ impl fmt::Display for Fate {
 #[derive(Clone, Debug, Error)]
 pub enum DeliveryError {
     /// The broker refused the batch that the record was in.
-    #[error("{topic}-{partition}: {error} ({fate})")]
+    #[error("{} ({fate})", placed(topic, *partition, error))]
     Refused {
         /// The topic.
         topic: Arc<str>,
@@ -120,6 +120,12 @@ pub enum DeliveryError {
     /// The runtime that the producer ran on was shut down before the record was acknowledged.
     #[error("the runtime shut down before the record was acknowledged (it may have been written)")]
     Abandoned,
+}
+
+/// What the broker said, with the place before it unless the broker has said that as well.
+fn placed(topic: &str, partition: u32, error: &BrokerError) -> String {
+    let place = format!("{topic}-{partition}");
+    if error.message().contains(&place) { error.to_string() } else { format!("{place}: {error}") }
 }
 
 fn trouble(last_error: &Option<Arc<str>>) -> String {

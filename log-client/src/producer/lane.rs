@@ -41,7 +41,10 @@ use super::{
     completion::{BatchMetadata, Promise},
     error::Fate,
 };
-use crate::error::{BrokerError, ErrorCode};
+use crate::{
+    error::{BrokerError, ErrorCode},
+    record::RecordSize,
+};
 
 /// The number of a request, chosen by the sender.
 pub(super) type RequestId = u64;
@@ -111,7 +114,7 @@ enum Mode {
 pub(super) struct Batch {
     pub(super) id: BatchId,
     pub(super) promise: Promise,
-    pub(super) reserved: usize,
+    pub(super) size: RecordSize,
     pub(super) records: u32,
     pub(super) deadline: Instant,
     pub(super) bytes: Bytes,
@@ -132,7 +135,7 @@ impl Batch {
     pub(super) fn new(
         id: BatchId,
         promise: Promise,
-        reserved: usize,
+        size: RecordSize,
         records: u32,
         deadline: Instant,
         bytes: Bytes,
@@ -140,7 +143,7 @@ impl Batch {
         Self {
             id,
             promise,
-            reserved,
+            size,
             records,
             deadline,
             bytes,
@@ -494,7 +497,7 @@ mod tests {
             builder.push(time, None, Some(b"v"), &[]).unwrap();
         }
         let bytes = builder.build().unwrap();
-        Batch::new(id, Promise::default(), 100, 10, now, bytes)
+        Batch::new(id, Promise::default(), RecordSize::default(), 10, now, bytes)
     }
 
     fn appended() -> Result<BatchMetadata, BrokerError> {

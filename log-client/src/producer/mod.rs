@@ -48,7 +48,7 @@ pub use self::{
 use crate::{
     connection::{Connection, MESSAGE_BYTES_MAX},
     metadata,
-    record::ProducerRecord,
+    record::{ProducerRecord, RecordSize},
 };
 
 /// Room that a message needs around its records: batch header, topic name, field tags.
@@ -112,8 +112,8 @@ impl Producer {
     /// Hands over a record. Waits while the buffer is full, and for a first look at a topic that
     /// this producer has not met; the future that it returns waits for the acknowledgement.
     pub async fn send(&self, record: ProducerRecord) -> Result<Delivery, SendError> {
-        let size = record.size_bytes();
-        let permit = self.reserve(size).await?;
+        let size = record.size();
+        let permit = self.reserve(size.encoded).await?;
         let timestamp = record.timestamp.unwrap_or_else(now);
         loop {
             match self.handle.accumulator.append(&record, timestamp, size) {
@@ -137,8 +137,8 @@ impl Producer {
         records: &[ProducerRecord],
     ) -> Result<BatchDelivery, SendError> {
         let topic = topic.into();
-        let size = records.iter().map(ProducerRecord::size_bytes).sum();
-        let permit = self.reserve(size).await?;
+        let size: RecordSize = records.iter().map(ProducerRecord::size).sum();
+        let permit = self.reserve(size.encoded).await?;
         loop {
             let builder = self.encode(records)?;
             match self.handle.accumulator.append_batch(&topic, partition, builder, size) {

@@ -152,10 +152,10 @@ impl Sender {
     fn take(&mut self, queue: QueueIndex, place: Place, open: OpenBatch) {
         let deadline = open.opened_at + self.config.delivery_timeout;
         let records = open.builder.record_count();
-        let OpenBatch { id, promise, reserved, .. } = open;
+        let OpenBatch { id, promise, size, .. } = open;
         match open.builder.build() {
             Ok(bytes) => {
-                let batch = Batch::new(id, promise, reserved, records, deadline, bytes);
+                let batch = Batch::new(id, promise, size, records, deadline, bytes);
                 if self.lanes.len() <= queue {
                     self.lanes.resize_with(queue + 1, || None);
                 }
@@ -171,7 +171,8 @@ impl Sender {
                 let error = DeliveryError::Encode { topic, partition, error };
                 self.stats.failed(records, &error);
                 promise.fulfil(Err(error));
-                self.accumulator.finish(id, reserved);
+                self.accumulator.finish(id, size);
+                self.accumulator.wake_sender();
             }
         }
     }
@@ -254,6 +255,8 @@ impl Sender {
 
     /// With acks=0 being handed over is all there is.
     fn on_sent(&mut self, queue: QueueIndex, id: RequestId) {
+        // No answer will come to free the slot for the next batch.
+        self.accumulator.wake_sender();
         let sent = BatchMetadata {
             partition: self.place(queue).partition,
             base_offset: None,
@@ -308,7 +311,7 @@ impl Sender {
                 let error = self.timed_out(&place, Fate::NotWritten);
                 self.stats.failed(batch.builder.record_count(), &error);
                 batch.promise.fulfil(Err(error));
-                self.accumulator.finish(batch.id, batch.reserved);
+                self.accumulator.finish(batch.id, batch.size);
             }
         }
         for queue in self.busy.clone() {
@@ -327,12 +330,14 @@ impl Sender {
         for (batch, ending) in finished {
             let outcome = self.outcome(queue, &batch, ending);
             match &outcome {
-                Ok(metadata) => self.stats.acknowledged(batch.records, batch.reserved, metadata),
+                Ok(metadata) => {
+                    self.stats.acknowledged(batch.records, batch.size.payload, metadata)
+                }
                 Err(error) => self.stats.failed(batch.records, error),
             }
             // The future first, so that who is woken by the other finds it ready.
             batch.promise.fulfil(outcome);
-            self.accumulator.finish(batch.id, batch.reserved);
+            self.accumulator.finish(batch.id, batch.size);
         }
     }
 

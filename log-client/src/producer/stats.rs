@@ -17,7 +17,7 @@ use super::{
 pub struct ProducerStats {
     /// Acknowledged records.
     pub acknowledged: u64,
-    /// Their size in bytes: about what they take in a batch that is not compressed.
+    /// Bytes of their keys, values and headers.
     pub acknowledged_bytes: u64,
     /// Of the acknowledged records, those that a retry found stored.
     pub duplicates: u64,

@@ -114,7 +114,7 @@ async fn a_full_buffer_holds_the_sender_up() {
         .build()
         .unwrap();
     broker.hold_answers(true);
-    let size = record(0, "x".repeat(1_000)).size_bytes();
+    let size = record(0, "x".repeat(1_000)).size().encoded;
     for _ in 0..10_000 / size {
         drop(producer.send(record(0, "x".repeat(1_000))).await.unwrap());
     }
@@ -251,6 +251,19 @@ async fn without_acks_a_record_has_no_offset() {
     let sent = producer.send(record(0, "a")).await.unwrap().await.unwrap();
     assert_eq!((sent.offset, sent.durability), (None, Durability::Sent));
     assert_eq!(broker.state.lock().next_producer, 0, "nothing to recognise duplicates by");
+}
+
+/// Nothing is answered, so nothing but the producer itself can set the next batch off.
+#[tokio::test]
+async fn without_acks_every_batch_goes_out() {
+    let broker = FakeBroker::start(1).await;
+    let producer =
+        broker.client().producer().acks(Acks::None).linger(NEVER).batch_records(1).build().unwrap();
+    for number in 0..50 {
+        drop(producer.send(record(0, number)).await.unwrap());
+    }
+    producer.close().await.unwrap();
+    assert_eq!(producer.stats().acknowledged, 50);
 }
 
 #[tokio::test]
