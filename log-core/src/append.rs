@@ -210,6 +210,7 @@ impl Inner {
         // new one can pass the old one's bytes.
         self.flush.rolled(Rolled { segment: sealed, producers: Some(writer.producers.clone()) });
         self.segments.push(Arc::clone(writer.active.segment()));
+        self.marks.rolled(writer.active.base());
         Ok(())
     }
 

@@ -51,6 +51,20 @@ impl Folder {
         file.read_to_vec(bytes_max).map(Some).map_err(failed("read", path))
     }
 
+    /// As [`Folder::read`], for a file that can be done without: one beyond `bytes_max` is as good
+    /// as none.
+    pub(crate) fn read_hint(
+        &self,
+        name: &FileName,
+        bytes_max: u64,
+    ) -> Result<Option<Vec<u8>>, FileError> {
+        match self.len(name) {
+            Ok(len) if len > bytes_max => Ok(None),
+            Err(error) if error.source.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => self.read(name, bytes_max),
+        }
+    }
+
     /// Removes a file; one that is not there is fine.
     pub(crate) fn remove(&self, name: &FileName) -> Result<(), FileError> {
         let path = self.path_of(name);

@@ -45,6 +45,12 @@ impl LogIdentity {
                 expected: self.to_string(),
                 found: found.to_string(),
             }),
+            // A deletion that was cut short may leave another topic's records without their name.
+            None if holds_log(folder)? => {
+                let file = folder.path_of(&FileName::Partition);
+                let detail = "missing beside log files: move the folder away".to_owned();
+                Err(Damage { file, position: 0, detail }.into())
+            }
             None => Ok(self.write(folder)?),
         }
     }
@@ -71,5 +77,15 @@ impl LogIdentity {
             }
             _ => Ok(()),
         }
+    }
+}
+
+fn holds_log(folder: &Folder) -> Result<bool, FileError> {
+    match folder.list() {
+        Ok(entries) => Ok(entries
+            .iter()
+            .any(|entry| matches!(FileName::parse(&entry.name), Some(FileName::Log(_))))),
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -153,6 +153,18 @@ impl Flush {
         self.unsynced.lock().push(rolled);
     }
 
+    /// Segments below `start` will get no seal any more, as they are about to go. What the log
+    /// knows of producers by then stays, at least if the disk has room for it.
+    pub(crate) fn unseal(&self, start: Offset, folder: &Folder) {
+        let mut unsealed = self.unsealed.lock();
+        let kept = unsealed.partition_point(|rolled| rolled.segment.base() < start);
+        let going: Vec<Rolled> = unsealed.drain(..kept).collect();
+        drop(unsealed);
+        if let Some(producers) = going.last().and_then(|last| last.producers.as_ref()) {
+            let _ = recovery::write_snapshot(folder, start, producers);
+        }
+    }
+
     /// Bytes appended since the last sync began.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         self.unsynced_bytes.load(Ordering::Relaxed)
@@ -170,7 +182,7 @@ impl Log {
         open.config.validate()?;
         let folder = Folder::new(open.folder, open.storage);
         open.identity.claim(&folder)?;
-        let recovered = recovery::recover(&folder, open.leader_epoch)?;
+        let recovered = recovery::recover(&folder, open.leader_epoch, open.clock.now())?;
         let end = recovered.end;
         let marks = Watermarks::recovered(
             recovered.log_start,
@@ -402,14 +414,14 @@ impl Inner {
 
     /// Syncs everything below the present log end, oldest segment first: the durable offset never
     /// passes a byte that is not on disk.
-    fn sync(&self, progress: &mut Progress) -> Result<(), FlushError> {
+    pub(crate) fn sync(&self, progress: &mut Progress) -> Result<(), FlushError> {
         if let Some(failure) = self.failure() {
             return Err(failure.clone().into());
         }
         self.flush.scheduled.store(false, Ordering::Release);
         self.flush.unsynced_bytes.store(0, Ordering::Relaxed);
         let target = self.marks.log_end();
-        if target.offset == self.marks.offsets().durable {
+        if target == self.marks.synced_tail() {
             return Ok(());
         }
         self.sync_files(target).map_err(|error| self.fail(error.to_string()))?;
@@ -422,6 +434,8 @@ impl Inner {
     }
 
     fn sync_files(&self, target: Tail) -> Result<(), FileError> {
+        // Before the list of rolled ones: a segment that is rolled in between is in one of the two.
+        let active = self.segments.active();
         let rolled: Vec<Rolled> = {
             let unsynced = self.flush.unsynced.lock();
             let due = unsynced.iter().take_while(|rolled| rolled.segment.base() <= target.segment);
@@ -436,7 +450,6 @@ impl Inner {
             self.flush.unsynced.lock().drain(..rolled.len());
             self.flush.unsealed.lock().extend(rolled);
         }
-        let active = self.segments.active();
         if active.base() <= target.segment { active.sync() } else { Ok(()) }
     }
 
@@ -490,7 +503,9 @@ impl Inner {
             }
             if writer.active.size() > 0 && age_roll_is_due(&writer.active, &config, now) {
                 // A full disk ends up here too; the next tick tries again.
-                let _ = self.roll(&mut writer);
+                if self.roll(&mut writer).is_ok() {
+                    self.submit();
+                }
             }
         }
         self.seal_rolled();
@@ -539,7 +554,7 @@ impl Inner {
             self.idle_ticks.store(0, Ordering::Relaxed);
             return;
         }
-        if self.idle_ticks.fetch_add(1, Ordering::Relaxed) + 1 == IDLE_TICKS_MAX {
+        if self.idle_ticks.fetch_add(1, Ordering::Relaxed) + 1 >= IDLE_TICKS_MAX {
             // Under the writer's lock, because an append relies on the active segment's indexes.
             let _writer = self.writer.lock();
             for segment in self.segments.all().iter() {

@@ -52,7 +52,7 @@ pub(crate) struct LogCheckpoint {
 impl LogCheckpoint {
     /// The folder's checkpoint; `None` where there is none that can be trusted.
     pub(crate) fn read(folder: &Folder) -> Result<Option<Self>, FileError> {
-        let bytes = folder.read(&FileName::Checkpoint, FILE_BYTES_MAX)?;
+        let bytes = folder.read_hint(&FileName::Checkpoint, FILE_BYTES_MAX)?;
         Ok(bytes.and_then(|bytes| Self::decode(&bytes).ok()))
     }
 

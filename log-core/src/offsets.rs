@@ -163,6 +163,14 @@ impl Watermarks {
         })
     }
 
+    /// The log goes on in a new segment, at the same offset.
+    pub(crate) fn rolled(&self, segment: Offset) -> Offsets {
+        self.moved(|state| {
+            assert!(segment == state.log_end.offset, "a segment begins where the log ends");
+            state.log_end = Tail { offset: segment, segment, position: 0 };
+        })
+    }
+
     /// Everything below `durable` has been synced.
     pub(crate) fn synced(&self, durable: Tail) -> Offsets {
         self.moved(|state| state.durable = state.durable.max(durable))

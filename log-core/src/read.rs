@@ -5,14 +5,14 @@
 //! offset that the reader may see, or at a segment's end.
 
 use bytes::Bytes;
-use log_proto::record::{BatchHeader, RecordBatch};
+use log_proto::record::{BatchHeader, NO_TIMESTAMP, RecordBatch};
 use log_proto::types::{Offset, TimestampMs};
 
 use crate::error::{Damage, FileError, ReadError};
 use crate::index::{AbortedTxn, SearchEnd};
 use crate::log::Inner;
 use crate::offsets::{Offsets, ReadBounds, Tail};
-use crate::segment::{Check, Located, Segment};
+use crate::segment::{BatchWalk, Check, Located, Segment};
 
 /// How far a reader may see.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,8 +58,21 @@ impl Inner {
         take: Take,
     ) -> Result<Fetched, ReadError> {
         let bounds = self.marks.bounds();
-        let end = self.end_for(&bounds, isolation);
-        self.check_in_range(from, &bounds)?;
+        check_in_range(from, &bounds.offsets)?;
+        // What was deleted while it was read is out of range, not damaged or missing.
+        self.read_within(&bounds, from, bytes_max, isolation, take)
+            .map_err(|error| check_in_range(from, &self.marks.offsets()).err().unwrap_or(error))
+    }
+
+    fn read_within(
+        &self,
+        bounds: &ReadBounds,
+        from: Offset,
+        bytes_max: usize,
+        isolation: Isolation,
+        take: Take,
+    ) -> Result<Fetched, ReadError> {
+        let end = end_for(bounds, isolation);
         let mut fetched =
             Fetched { batches: Bytes::new(), aborted: Vec::new(), offsets: bounds.offsets };
         if from >= end {
@@ -71,29 +84,15 @@ impl Inner {
         if start.header.base_offset() >= end {
             return Ok(fetched);
         }
-        let limit = self.limit_within(&segment, end, &bounds)?;
+        let limit = self.limit_within(&segment, end, bounds)?;
         let stop = segment.cut(start, bytes_max as u64, limit)?;
         fetched.batches = take(&segment, start.position, stop)?;
         if isolation == Isolation::LastStable {
+            // Of what was read, and not of all that follows: a log can have many aborts.
+            let end = end.min(segment.offset_bound(stop)?);
             fetched.aborted = self.aborted_between(from, end)?;
         }
         Ok(fetched)
-    }
-
-    fn end_for(&self, bounds: &ReadBounds, isolation: Isolation) -> Offset {
-        match isolation {
-            Isolation::LogEnd => bounds.log_end.offset,
-            Isolation::HighWatermark => bounds.high_watermark.offset,
-            Isolation::LastStable => bounds.offsets.last_stable,
-        }
-    }
-
-    fn check_in_range(&self, requested: Offset, bounds: &ReadBounds) -> Result<(), ReadError> {
-        let Offsets { log_start, log_end, .. } = bounds.offsets;
-        if requested < log_start || requested > log_end {
-            return Err(ReadError::OutOfRange { requested, log_start, log_end });
-        }
-        Ok(())
     }
 
     /// The first batch at or behind `from`, below the log's end.
@@ -108,7 +107,7 @@ impl Inner {
             }
             let limit = segment_end(&segment, log_end);
             let located =
-                segment.locate(from, limit).map_err(|error| resumable(error, &segment))?;
+                segment.locate(from, limit).map_err(|error| self.resumable(error, &segment))?;
             let Some(located) = located else { continue };
             if located.header.base_offset() > from {
                 return Err(gap(&segment, from, &located));
@@ -151,80 +150,172 @@ impl Inner {
         &self,
         wanted: TimestampMs,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        let bounds = self.marks.bounds();
-        let end = bounds.high_watermark.offset;
-        for segment in self.segments.from(bounds.offsets.log_start) {
-            if segment.max_timestamp()?.is_none_or(|(largest, _)| largest < wanted) {
-                continue;
+        self.undeleted(|bounds| {
+            for segment in self.segments.from(bounds.offsets.log_start) {
+                if segment.max_timestamp()?.is_none_or(|(largest, _)| largest < wanted) {
+                    continue;
+                }
+                let start = segment.floor_timestamp(wanted)?;
+                if let Some(found) = self.search(&segment, start, bounds, wanted)? {
+                    return Ok(Some(found));
+                }
             }
-            let from = segment.floor_timestamp(wanted)?.max(bounds.offsets.log_start);
-            if let Some(found) = self.search(&segment, from, end, &bounds, wanted)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
-    /// The first record from `from` on, below `end`, that is stamped at or after `wanted`.
+    /// Looks something up, once more if what it looked at was deleted meanwhile.
+    fn undeleted<T>(
+        &self,
+        look: impl Fn(&ReadBounds) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        loop {
+            let bounds = self.marks.bounds();
+            match look(&bounds) {
+                Err(_) if self.marks.offsets().log_start > bounds.offsets.log_start => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// The first record of `segment` that is stamped at or after `wanted`. No batch before the one
+    /// that holds `start` has it.
     fn search(
         &self,
         segment: &Segment,
-        from: Offset,
-        end: Offset,
+        start: Offset,
         bounds: &ReadBounds,
         wanted: TimestampMs,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        let limit = segment_end(segment, bounds.log_end);
-        let Some(start) = segment.locate(from, limit)? else {
+        let log_start = bounds.offsets.log_start;
+        let Some(mut walk) = walk_from(segment, start.max(log_start), bounds)? else {
             return Ok(None);
         };
-        let mut walk = segment.walk(Check::Headers, start.position, limit)?;
-        while let Some(batch) = walk.next()? {
-            if batch.header.base_offset() >= end {
-                break;
-            }
-            if batch.header.max_timestamp() < wanted || batch.header.is_control() {
+        while let Some(batch) = next_data(&mut walk, bounds)? {
+            if batch.header.max_timestamp() < wanted {
                 continue;
             }
-            if let Some(found) = self.first_record(segment, &batch, from, wanted)? {
+            let stamps = self.stamps(segment, &batch, log_start)?;
+            if let Some(found) = stamps.into_iter().find(|found| found.timestamp >= wanted) {
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    fn first_record(
+    /// Offsets and timestamps of a batch's records, from `log_start` on.
+    fn stamps(
         &self,
         segment: &Segment,
         located: &Located,
-        from: Offset,
-        wanted: TimestampMs,
-    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        log_start: Offset,
+    ) -> Result<Vec<TimestampedOffset>, ReadError> {
         let batch = read_batch(segment, located)?;
         let header = *batch.header();
         let bound = self.config.load().expanded_bytes_max as usize;
         let damaged = |detail: String| ReadError::from(segment.damage(located.position, detail));
+        let mut stamps = Vec::new();
         for record in batch.records(bound).map_err(|error| damaged(error.to_string()))? {
             let record = record.map_err(|error| damaged(error.to_string()))?;
             let (offset, timestamp) = (header.offset_of(&record), header.timestamp_of(&record));
-            if timestamp >= wanted && offset >= from {
-                return Ok(Some(TimestampedOffset { offset, timestamp }));
+            if offset >= log_start {
+                stamps.push(TimestampedOffset { offset, timestamp });
             }
         }
-        Ok(None)
+        Ok(stamps)
     }
 
     pub(crate) fn max_timestamp(&self) -> Result<Option<TimestampedOffset>, ReadError> {
-        let log_start = self.marks.offsets().log_start;
-        let mut largest: Option<TimestampMs> = None;
-        for segment in self.segments.from(log_start) {
-            largest = largest.max(segment.max_timestamp()?.map(|(timestamp, _)| timestamp));
+        self.undeleted(|bounds| {
+            let mut largest = None;
+            for segment in self.segments.from(bounds.offsets.log_start) {
+                largest = self.max_in(&segment, bounds, largest)?;
+            }
+            Ok(largest)
+        })
+    }
+
+    /// The first record of `segment` with its largest timestamp, if that is larger than the one of
+    /// `known`.
+    ///
+    /// The index knows a bound. It is met by a record, unless that has been deleted, is not yet
+    /// below the high watermark, or is an end marker; then every batch must be asked.
+    fn max_in(
+        &self,
+        segment: &Segment,
+        bounds: &ReadBounds,
+        known: Option<TimestampedOffset>,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let above = known.map_or(NO_TIMESTAMP, |known| known.timestamp);
+        let Some((bound, _)) = segment.max_timestamp()?.filter(|(bound, _)| *bound > above) else {
+            return Ok(known);
+        };
+        let start = segment.floor_timestamp(bound)?;
+        if let Some(found) = self.search(segment, start, bounds, bound)? {
+            return Ok(Some(found));
         }
-        match largest {
-            Some(timestamp) if timestamp.get() >= 0 => self.offset_for_timestamp(timestamp),
-            _ => Ok(None),
+        let log_start = bounds.offsets.log_start;
+        let Some(mut walk) = walk_from(segment, log_start, bounds)? else { return Ok(known) };
+        let mut largest = known;
+        while let Some(batch) = next_data(&mut walk, bounds)? {
+            let above = largest.map_or(NO_TIMESTAMP, |largest| largest.timestamp);
+            if batch.header.max_timestamp() > above {
+                let stamps = self.stamps(segment, &batch, log_start)?;
+                let found = stamps.into_iter().filter(|found| found.timestamp > above);
+                // Of several the first, which `max_by_key` would not give.
+                largest = found.rev().max_by_key(|found| found.timestamp).or(largest);
+            }
+        }
+        Ok(largest)
+    }
+
+    /// Adds where reading could go on behind the damage: if not in the segment, in the next one.
+    fn resumable(&self, error: ReadError, segment: &Segment) -> ReadError {
+        let ReadError::Damaged { damage, resume_at: None } = error else { return error };
+        let segments = self.segments.all();
+        let next = segments.iter().map(|next| next.base()).find(|next| *next > segment.base());
+        ReadError::Damaged { damage, resume_at: next }
+    }
+}
+
+fn end_for(bounds: &ReadBounds, isolation: Isolation) -> Offset {
+    match isolation {
+        Isolation::LogEnd => bounds.log_end.offset,
+        Isolation::HighWatermark => bounds.high_watermark.offset,
+        Isolation::LastStable => bounds.offsets.last_stable,
+    }
+}
+
+fn check_in_range(requested: Offset, offsets: &Offsets) -> Result<(), ReadError> {
+    let Offsets { log_start, log_end, .. } = *offsets;
+    if requested < log_start || requested > log_end {
+        return Err(ReadError::OutOfRange { requested, log_start, log_end });
+    }
+    Ok(())
+}
+
+/// Goes over `segment` from the batch that holds `start`; `None` when it ends before that.
+fn walk_from(
+    segment: &Segment,
+    start: Offset,
+    bounds: &ReadBounds,
+) -> Result<Option<BatchWalk>, ReadError> {
+    let limit = segment_end(segment, bounds.log_end);
+    let Some(start) = segment.locate(start, limit)? else { return Ok(None) };
+    Ok(Some(segment.walk(Check::Headers, start.position, limit)?))
+}
+
+/// The next batch of data below the high watermark.
+fn next_data(walk: &mut BatchWalk, bounds: &ReadBounds) -> Result<Option<Located>, ReadError> {
+    while let Some(batch) = walk.next()? {
+        if batch.header.base_offset() >= bounds.high_watermark.offset {
+            return Ok(None);
+        }
+        if !batch.header.is_control() {
+            return Ok(Some(batch));
         }
     }
+    Ok(None)
 }
 
 /// One whole batch, checked.
@@ -236,17 +327,6 @@ pub(crate) fn read_batch(segment: &Segment, located: &Located) -> Result<RecordB
 
 fn segment_end(segment: &Segment, log_end: Tail) -> u64 {
     if segment.base() == log_end.segment { log_end.position } else { segment.end() }
-}
-
-/// Adds where reading could go on behind the damage.
-fn resumable(error: ReadError, segment: &Segment) -> ReadError {
-    match error {
-        ReadError::Damaged { damage, resume_at: None } => {
-            let resume_at = segment.sound_after(damage.position);
-            ReadError::Damaged { damage, resume_at }
-        }
-        other => other,
-    }
 }
 
 /// Offsets are dense: where some are missing, bytes have been lost.

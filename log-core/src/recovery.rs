@@ -21,7 +21,7 @@
 //! - Derived files are rebuilt, never believed against the log.
 
 use std::collections::BTreeMap;
-use std::io::IoSlice;
+use std::io::{ErrorKind, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ pub enum FoundAs {
     Crashed,
 }
 
-/// Bytes that an opening took off the end of the log.
+/// Bytes that an opening took off the end of the log. Zeros do not count.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cut {
     /// Which log file.
@@ -68,8 +68,8 @@ pub struct Cut {
     pub bytes: u64,
     /// What was wrong with the first batch behind the end.
     pub reason: String,
-    /// Where the bytes are kept; `None` when they were nothing but zeros.
-    pub saved_to: Option<PathBuf>,
+    /// Where the bytes are kept.
+    pub saved_to: PathBuf,
 }
 
 /// What opening a log found and did.
@@ -79,7 +79,7 @@ pub struct RecoveryReport {
     pub found_as: FoundAs,
     /// Bytes of log that were read and checked.
     pub scanned_bytes: u64,
-    /// What was cut off. Cuts with saved bytes may be acknowledged records.
+    /// What was cut off: perhaps acknowledged records.
     pub cuts: Vec<Cut>,
     /// Damage that was found and left alone.
     pub damages: Vec<Damage>,
@@ -98,21 +98,33 @@ pub(crate) struct Recovered {
 }
 
 /// Puts the folder in order and says what it holds.
-pub(crate) fn recover(folder: &Folder, epoch: LeaderEpoch) -> Result<Recovered, OpenError> {
+pub(crate) fn recover(
+    folder: &Folder,
+    epoch: LeaderEpoch,
+    now: TimestampMs,
+) -> Result<Recovered, OpenError> {
     let mut survey = Survey::of(folder)?;
+    survey.remove_leftovers(folder)?;
     let log_start = crate::log_start::read(folder)?;
     survey.finish_deletions(folder, log_start)?;
     let checkpoint = LogCheckpoint::read(folder)?;
-    let Some(plan) = Plan::make(folder, &survey, checkpoint)? else {
+    let Some(plan) = Plan::make(folder, &survey, log_start, checkpoint)? else {
         return begin(folder, log_start, epoch);
     };
     let mut run = Run::prepare(folder, &survey, plan)?;
     if run.plan.found_as == FoundAs::Crashed {
         let end = run.scan()?;
+        // Who is fenced changes nothing.
+        run.check_owner(epoch)?;
         run.cut(folder, end)?;
         run.make_tail_durable()?;
     }
-    run.finish(folder, log_start, epoch)
+    run.check_owner(epoch)?;
+    survey.remove_stale_snapshots(folder, run.end_offset())?;
+    if run.end_offset() < log_start {
+        run.begin_again(folder, log_start)?;
+    }
+    run.finish(folder, log_start, epoch, now)
 }
 
 /// A folder without a log gets its first, empty segment.
@@ -144,21 +156,25 @@ struct Survey {
     /// Log files with their lengths.
     logs: BTreeMap<Offset, u64>,
     snapshots: Vec<Offset>,
+    windows: Vec<Offset>,
     /// Indexes and seals.
     derived: Vec<(Offset, FileName)>,
+    /// What was written aside and not renamed.
+    leftovers: Vec<FileName>,
 }
 
 impl Survey {
-    /// Pass 1. Leftovers of interrupted replacements go; names that are not ours are left alone.
+    /// Pass 1. Names that are not ours are left alone.
     fn of(folder: &Folder) -> Result<Self, FileError> {
         let mut survey = Self::default();
         for entry in folder.list()? {
             match FileName::parse(&entry.name) {
-                Some(name @ FileName::Temporary(_)) => folder.remove(&name)?,
+                Some(name @ FileName::Temporary(_)) => survey.leftovers.push(name),
                 Some(name @ FileName::Log(base)) => {
                     survey.logs.insert(base, folder.len(&name)?);
                 }
                 Some(FileName::Snapshot(offset)) => survey.snapshots.push(offset),
+                Some(FileName::Window(offset)) => survey.windows.push(offset),
                 Some(
                     name @ (FileName::Index(base)
                     | FileName::TimeIndex(base)
@@ -172,11 +188,46 @@ impl Survey {
         Ok(survey)
     }
 
+    /// Leftovers of interrupted replacements go.
+    fn remove_leftovers(&self, folder: &Folder) -> Result<(), FileError> {
+        self.leftovers.iter().try_for_each(|name| folder.remove(name))
+    }
+
+    /// What the checkpoint says was synced, and is not there.
+    fn lost(&self, folder: &Folder, checkpoint: &LogCheckpoint) -> Option<Damage> {
+        let Tail { segment, position, .. } = checkpoint.recovery_point;
+        let first = self.logs.keys().next()?;
+        let bytes = self.logs.get(&segment).copied().unwrap_or(0);
+        // Of a segment that was deleted since, nothing is missing.
+        (bytes < position && segment >= *first).then(|| Damage {
+            file: folder.path_of(&FileName::Log(segment)),
+            position: bytes,
+            detail: format!("the file has {bytes} bytes, of which {position} were synced"),
+        })
+    }
+
+    /// Keeps the snapshots at the segments' starts and the newest one. One from behind the log's
+    /// end must go: it tells of batches that are gone, and the log will pass its offset again.
+    fn remove_stale_snapshots(&self, folder: &Folder, end: Offset) -> Result<(), FileError> {
+        let newest = self.snapshots.iter().filter(|offset| **offset <= end).max();
+        let keep = |offset: &Offset| {
+            *offset <= end && (self.logs.contains_key(offset) || Some(offset) == newest)
+        };
+        for offset in self.snapshots.iter().filter(|offset| !keep(offset)) {
+            folder.remove(&FileName::Snapshot(*offset))?;
+        }
+        for offset in self.windows.iter().filter(|offset| !keep(offset)) {
+            folder.remove(&FileName::Window(*offset))?;
+        }
+        Ok(())
+    }
+
     /// Pass 2. Power loss may have undone some removals of a deletion whose log start is durable.
+    /// A segment that was not due yet stays until the log has noted what producers wrote in it.
     fn finish_deletions(&mut self, folder: &Folder, log_start: Offset) -> Result<(), FileError> {
         let bases: Vec<Offset> = self.logs.keys().copied().collect();
         for pair in bases.windows(2) {
-            if pair[1] <= log_start {
+            if pair[1] <= log_start && self.snapshots.binary_search(&pair[1]).is_ok() {
                 folder.remove(&FileName::Log(pair[0]))?;
                 self.logs.remove(&pair[0]);
             }
@@ -200,6 +251,8 @@ struct Plan {
     /// Of the segment that `from` lies in.
     indexes: Option<IndexSums>,
     epochs: Option<LeaderEpochCache>,
+    /// What the checkpoint says was synced, and is not there.
+    lost: Option<Damage>,
 }
 
 impl Plan {
@@ -207,6 +260,7 @@ impl Plan {
     fn make(
         folder: &Folder,
         survey: &Survey,
+        log_start: Offset,
         checkpoint: Option<LogCheckpoint>,
     ) -> Result<Option<Self>, FileError> {
         let Some((last, last_bytes)) = survey.logs.last_key_value() else {
@@ -216,15 +270,16 @@ impl Plan {
             let Tail { segment, position, .. } = checkpoint.recovery_point;
             survey.logs.get(&segment).is_some_and(|bytes| position <= *bytes)
         };
+        let lost = checkpoint.as_ref().and_then(|checkpoint| survey.lost(folder, checkpoint));
         let Some(checkpoint) = checkpoint.filter(fits) else {
-            let from = first_unsealed(folder, survey)?;
-            let found_as = FoundAs::Crashed;
-            return Ok(Some(Self {
-                found_as,
+            let from = behind_seals(folder, survey, log_start)?;
+            return Ok(from.map(|from| Self {
+                found_as: FoundAs::Crashed,
                 from,
                 active_since: None,
                 indexes: None,
                 epochs: None,
+                lost,
             }));
         };
         let from = checkpoint.recovery_point;
@@ -239,25 +294,29 @@ impl Plan {
             active_since: checkpoint.active_since,
             indexes: Some(checkpoint.indexes),
             epochs: Some(checkpoint.epochs),
+            lost,
         }))
     }
 }
 
-/// Without a checkpoint, a seal is what vouches for a segment. The last one is always looked at.
-fn first_unsealed(folder: &Folder, survey: &Survey) -> Result<Tail, FileError> {
-    let mut bases = survey.logs.iter().peekable();
-    while let Some((base, bytes)) = bases.next() {
-        let start = Tail { offset: *base, segment: *base, position: 0 };
-        let Some((next, _)) = bases.peek() else {
-            return Ok(start);
-        };
-        let vouched = Seal::read(folder, *base)?
-            .is_some_and(|seal| seal.log_bytes == *bytes && seal.next_offset == **next);
-        if !vouched {
-            return Ok(start);
+/// Without a checkpoint, seals say what was synced: a segment gets one only after it and all
+/// before it were. So everything up to the last one is below the recovery point, and damage there
+/// is no reason to cut. Neither is a hole where segments were being deleted.
+fn behind_seals(
+    folder: &Folder,
+    survey: &Survey,
+    log_start: Offset,
+) -> Result<Option<Tail>, FileError> {
+    let bases: Vec<Offset> = survey.logs.keys().copied().collect();
+    let floor = bases.partition_point(|base| *base <= log_start).saturating_sub(1);
+    let mut start = bases.get(floor).copied();
+    for pair in bases.windows(2).rev() {
+        if Seal::read(folder, pair[0])?.is_some() {
+            start = start.max(Some(pair[1]));
+            break;
         }
     }
-    unreachable!("a plan is made for at least one log file")
+    Ok(start.map(|base| Tail { offset: base, segment: base, position: 0 }))
 }
 
 /// Passes 4 to 7 work on this.
@@ -291,7 +350,7 @@ impl Run {
             found_as: plan.found_as,
             scanned_bytes: 0,
             cuts: Vec::new(),
-            damages: Vec::new(),
+            damages: plan.lost.iter().cloned().collect(),
         };
         let mut unsealed = Vec::new();
         let segments = known_segments(folder, survey, &plan, &mut report, &mut unsealed)?;
@@ -305,14 +364,11 @@ impl Run {
             epochs: plan.epochs.clone().unwrap_or_default(),
         };
         // Epochs that no checkpoint lists must be read from every batch.
-        let from = if plan.epochs.is_some() {
-            let (states, from) = newest_snapshot(folder, &survey.snapshots, plan.from.offset)?;
-            replay.producers = states;
-            from
-        } else {
-            Offset::ZERO
-        };
-        replay.walk(&below, from, plan.from).map_err(into_open_error)?;
+        let first = segments.first().map_or(Offset::ZERO, |first| first.base());
+        let newest = if plan.epochs.is_some() { plan.from.offset } else { first };
+        let (states, from) = newest_snapshot(folder, &survey.snapshots, newest)?;
+        replay.producers = states;
+        report.damages.extend(replay.walk(&below, from, plan.from, &mut unsealed)?);
         Ok(Self { plan, segments, replay, unsealed, report })
     }
 
@@ -377,8 +433,20 @@ impl Run {
         };
         self.report.scanned_bytes += end.position - start;
         segment.settle(end.position, end.offset);
-        segment.set_indexes(builder.finish())?;
+        segment.set_indexes(builder.finish());
         Ok(())
+    }
+
+    fn end_offset(&self) -> Offset {
+        self.segments.last().map_or(Offset::ZERO, |last| last.next_offset())
+    }
+
+    /// The log has been written under no newer epoch.
+    fn check_owner(&self, asked: LeaderEpoch) -> Result<(), OpenError> {
+        match self.replay.epochs.latest().map(|latest| latest.epoch) {
+            Some(latest) if latest > asked => Err(OpenError::FencedLeaderEpoch { asked, latest }),
+            _ => Ok(()),
+        }
     }
 
     /// Pass 6.
@@ -392,15 +460,21 @@ impl Run {
         if len > end.position {
             let saved_to = save_tail(folder, &kept, &*file, end.position, len)?;
             file.set_len(end.position).map_err(failed("cut", kept.log_path()))?;
-            self.report.cuts.push(Cut {
+            folder.remove(&FileName::Seal(kept.base()))?;
+            // Zeros are room that was made ahead, and no loss.
+            self.report.cuts.extend(saved_to.map(|saved_to| Cut {
                 file: kept.log_path(),
                 position: end.position,
                 bytes: len - end.position,
                 reason: reason.clone(),
                 saved_to,
-            });
+            }));
         }
         for later in self.segments.split_off(end.segment + 1) {
+            if !any_set(&later, &*later.file()?, 0, later.end())? {
+                later.remove_files()?;
+                continue;
+            }
             let saved = FileName::Cut { base_offset: later.base(), position: 0 };
             folder.rename(&FileName::Log(later.base()), &saved)?;
             later.remove_derived()?;
@@ -409,7 +483,7 @@ impl Run {
                 position: 0,
                 bytes: later.end(),
                 reason: format!("behind a cut: {reason}"),
-                saved_to: Some(folder.path_of(&saved)),
+                saved_to: folder.path_of(&saved),
             });
         }
         Ok(())
@@ -429,21 +503,32 @@ impl Run {
         Ok(folder.sync()?)
     }
 
+    /// Power loss may take records that were deleted, but not that they were: the log then ends
+    /// before its start. Nothing of it is left to read; it goes on from there.
+    fn begin_again(&mut self, folder: &Folder, log_start: Offset) -> Result<(), OpenError> {
+        let active = ActiveSegment::create(folder, log_start)?;
+        folder.sync()?;
+        self.unsealed.clear();
+        for deleted in std::mem::replace(&mut self.segments, vec![Arc::clone(active.segment())]) {
+            deleted.remove_files()?;
+        }
+        Ok(())
+    }
+
     fn finish(
         mut self,
         folder: &Folder,
         log_start: Offset,
         epoch: LeaderEpoch,
+        now: TimestampMs,
     ) -> Result<Recovered, OpenError> {
-        let latest = self.replay.epochs.latest().map(|latest| latest.epoch);
-        if let Some(latest) = latest.filter(|latest| *latest > epoch) {
-            return Err(OpenError::FencedLeaderEpoch { asked: epoch, latest });
-        }
         let last = self.segments.last().map(Arc::clone).expect("a plan has at least one segment");
         let end = Tail { offset: last.next_offset(), segment: last.base(), position: last.end() };
         self.replay.epochs.assign(epoch, end.offset);
         let log_start = log_start.max(self.segments[0].base());
-        let active_since = self.plan.active_since.filter(|_| last.base() == self.plan.from.segment);
+        // Of a segment whose age got lost, it counts from now on.
+        let known = self.plan.active_since.filter(|_| last.base() == self.plan.from.segment);
+        let active_since = known.or((end.position > 0).then_some(now));
         let active = ActiveSegment::reopen(Arc::clone(&last), active_since);
         let recovered = Recovered {
             segments: self.segments,
@@ -455,15 +540,18 @@ impl Run {
             unsealed: self.unsealed,
             report: self.report,
         };
-        if recovered.report.found_as == FoundAs::Crashed {
+        if recovered.report.found_as == FoundAs::Crashed
+            && let Ok(indexes) = last.persist_indexes()
+        {
             let checkpoint = LogCheckpoint {
                 left_as: LeftAs::Running,
                 recovery_point: end,
                 active_since,
-                indexes: last.persist_indexes().map_err(into_open_error)?,
+                indexes,
                 epochs: recovered.epochs.clone(),
             };
-            checkpoint.write(folder)?;
+            // A hint. On a full disk the log opens without it, and the next start looks again.
+            let _ = checkpoint.write(folder);
         }
         Ok(recovered)
     }
@@ -558,20 +646,54 @@ fn find_end(segment: &Segment) -> Result<Option<Damage>, FileError> {
 }
 
 impl Replay {
-    /// Brings the state from offset `from` up to `to`, by headers.
-    fn walk(&mut self, segments: &[Arc<Segment>], from: Offset, to: Tail) -> Result<(), ReadError> {
+    /// Brings the state from offset `from` up to `to`, by headers; those of `unsealed` that it
+    /// passes learn the state at their end. What is damaged there is passed over and returned: it
+    /// must not keep the rest of the log from being served.
+    fn walk(
+        &mut self,
+        segments: &[Arc<Segment>],
+        from: Offset,
+        to: Tail,
+        unsealed: &mut [Rolled],
+    ) -> Result<Vec<Damage>, FileError> {
+        let mut damages = Vec::new();
         for segment in segments {
             if segment.next_offset() <= from || segment.base() > to.segment {
                 continue;
             }
             let limit = if segment.base() == to.segment { to.position } else { segment.end() };
-            let Some(first) = segment.locate(from.max(segment.base()), limit)? else {
-                continue;
-            };
-            let mut walk = segment.walk(Check::Headers, first.position, limit)?;
-            while let Some(batch) = walk.next()? {
-                self.step(segment, &batch)?;
+            let mut start = from.max(segment.base());
+            while let Err(error) = self.walk_segment(segment, start, limit) {
+                let damage = match error {
+                    ReadError::File(error) => return Err(error),
+                    ReadError::Damaged { damage, .. } => damage,
+                    ReadError::OutOfRange { .. } => unreachable!("a walk is asked for no offset"),
+                };
+                let sound = segment.sound_after(damage.position, limit);
+                damages.push(damage);
+                match sound.map(|batch| batch.header.base_offset()).filter(|sound| *sound > start) {
+                    Some(sound) => start = sound,
+                    None => break,
+                }
             }
+            let base = segment.base();
+            if let Some(rolled) = unsealed.iter_mut().find(|rolled| rolled.segment.base() == base) {
+                rolled.producers = Some(self.producers.clone());
+            }
+        }
+        Ok(damages)
+    }
+
+    fn walk_segment(
+        &mut self,
+        segment: &Segment,
+        from: Offset,
+        limit: u64,
+    ) -> Result<(), ReadError> {
+        let Some(first) = segment.locate(from, limit)? else { return Ok(()) };
+        let mut walk = segment.walk(Check::Headers, first.position, limit)?;
+        while let Some(batch) = walk.next()? {
+            self.step(segment, &batch)?;
         }
         Ok(())
     }
@@ -627,13 +749,13 @@ fn newest_snapshot(
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 
 fn read_snapshot(folder: &Folder, offset: Offset) -> Result<Option<ProducerStates>, FileError> {
-    let Some(bytes) = folder.read(&FileName::Snapshot(offset), SNAPSHOT_BYTES_MAX)? else {
+    let Some(bytes) = folder.read_hint(&FileName::Snapshot(offset), SNAPSHOT_BYTES_MAX)? else {
         return Ok(None);
     };
     let Ok(mut states) = crate::producer::snapshot::decode(&bytes) else {
         return Ok(None);
     };
-    let window = folder.read(&FileName::Window(offset), SNAPSHOT_BYTES_MAX)?;
+    let window = folder.read_hint(&FileName::Window(offset), SNAPSHOT_BYTES_MAX)?;
     if let Some(window) = window {
         // Without the window, only the newest batch of each producer is recognised when repeated.
         let _ = crate::producer::window::merge(&mut states, &window);
@@ -670,7 +792,7 @@ pub(crate) fn build_indexes(segment: &Segment) -> Result<Indexes, ReadError> {
         earlier.push(Arc::new(Segment::known(folder.clone(), *at, *len, next, indexes)));
     }
     let to = Tail { offset: base, segment: base, position: 0 };
-    replay.walk(&earlier, from, to)?;
+    replay.walk(&earlier, from, to, &mut [])?;
 
     let mut builder = IndexBuilder { indexes: Indexes::empty(base), since_entry: 0 };
     let mut walk = segment.walk(Check::Headers, 0, segment.end())?.expecting(base);
@@ -712,7 +834,8 @@ impl IndexBuilder {
     fn look_back(&mut self, segment: &Segment, position: u64) -> Result<(), ReadError> {
         let start = self.indexes.offset.last().map_or(0, |entry| u64::from(entry.position));
         let mut walk = segment.walk(Check::Headers, start, position)?;
-        while let Some(batch) = walk.next()? {
+        // Damage below the recovery point is left alone, here too.
+        while let Ok(Some(batch)) = walk.next() {
             let header = &batch.header;
             self.indexes.appended(
                 batch.position,
@@ -758,10 +881,17 @@ fn save_tail(
     }
     let name = FileName::Cut { base_offset: segment.base(), position: start };
     let path = folder.path_of(&name);
-    let saved = folder.open(&name, OpenMode::CreateOrEmpty)?;
+    // Behind what was cut off here before, and may be wanted as well.
+    let (saved, behind) = match folder.open(&name, OpenMode::CreateNew) {
+        Ok(saved) => (saved, 0),
+        Err(error) if error.source.kind() == ErrorKind::AlreadyExists => {
+            (folder.open(&name, OpenMode::Write)?, folder.len(&name)?)
+        }
+        Err(error) => return Err(error),
+    };
     for_chunks(segment, file, start, end, |chunk, position| {
         saved
-            .write_at(&[IoSlice::new(chunk)], position - start)
+            .write_at(&[IoSlice::new(chunk)], behind + position - start)
             .map_err(failed("write", path.clone()))
     })?;
     saved.sync_data().map_err(failed("sync", path.clone()))?;

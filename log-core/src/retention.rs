@@ -25,6 +25,22 @@ pub struct Retired {
     pub log_start: Offset,
 }
 
+/// Whether the active segment was ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rolled {
+    Yes,
+    No,
+}
+
+/// Whether the new log start is durable on its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum StartNoted {
+    Yes,
+    /// The disk is full, which deleting is to change: each removal is made durable before the
+    /// next, so that power loss leaves no hole.
+    No,
+}
+
 /// One segment, as far as choosing needs to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Candidate {
@@ -68,8 +84,12 @@ fn due(
 impl Inner {
     pub(crate) fn apply_retention(&self) -> Result<Retired, RetentionError> {
         // Holding the commit lock keeps a commit from syncing a file that is being removed.
-        let _commit = self.flush.hold();
+        let mut progress = self.flush.hold();
         self.check_open()?;
+        if self.roll_expired() == Rolled::Yes {
+            // So that the segment may go. A failure is kept by the log, and no reason to stop here.
+            let _ = self.sync(&mut progress);
+        }
         let segments = self.segments.all();
         let durable = self.marks.synced_tail().segment;
         let mut candidates = Vec::new();
@@ -99,10 +119,35 @@ impl Inner {
         Ok(self.apply_retention()?.log_start)
     }
 
+    /// Ends the active segment if all that it holds is too old: else the last records of a log
+    /// that nobody writes to would never be deleted.
+    fn roll_expired(&self) -> Rolled {
+        let config = self.config.load();
+        let Some(keep_ms) = config.retention_ms.filter(|_| config.cleanup.deletes()) else {
+            return Rolled::No;
+        };
+        let mut writer = self.writer.lock();
+        let newest = writer.active.segment().max_timestamp().ok().flatten();
+        let is_expired = newest.is_some_and(|(stamp, _)| {
+            u64::try_from(self.clock.now().since(stamp)).is_ok_and(|age| age > keep_ms)
+        });
+        if writer.active.size() > 0 && is_expired && self.roll(&mut writer).is_ok() {
+            Rolled::Yes
+        } else {
+            Rolled::No
+        }
+    }
+
     fn retire(&self, segments: &[Arc<Segment>], count: usize) -> Result<Retired, RetentionError> {
         let bytes = segments[..count].iter().map(|segment| segment.end()).sum();
         if count > 0 {
-            self.move_start(segments[count].base())?;
+            let start = segments[count].base();
+            let noted = match self.move_start(start) {
+                Err(error) if error.is_disk_full() => StartNoted::No,
+                moved => moved.map(|()| StartNoted::Yes)?,
+            };
+            self.flush.unseal(start, &self.folder);
+            self.marks.start_moved(start);
             // The writer alone changes the list, so this takes its lock.
             let retired = {
                 let _writer = self.writer.lock();
@@ -110,6 +155,9 @@ impl Inner {
             };
             for segment in retired {
                 segment.remove_files()?;
+                if noted == StartNoted::No {
+                    self.folder.sync()?;
+                }
             }
         }
         Ok(Retired { segments: count, bytes, log_start: self.marks.offsets().log_start })

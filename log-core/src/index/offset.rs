@@ -103,6 +103,13 @@ impl OffsetIndex {
         Some(self.entry(above.checked_sub(1)?)?.position.into())
     }
 
+    /// The first batch that the index knows to begin at byte `position` or behind it.
+    pub(crate) fn ceiling(&self, position: u64) -> Option<IndexEntry> {
+        let before =
+            self.entries.count_while(|entry| u64::from(Stored::decode(entry).start()) < position);
+        self.entry(before)
+    }
+
     /// Where the indexed batches behind byte `position` begin, nearest first.
     pub(crate) fn positions_after(&self, position: u64) -> Vec<u64> {
         let entries = self.entries.as_slice().iter();

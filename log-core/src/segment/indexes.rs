@@ -18,7 +18,7 @@ use crate::index::{AbortedTxn, OffsetIndex, TimeIndex, TxnIndex};
 use crate::io::OpenMode;
 
 /// The three indexes of a segment, in memory or mapped.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Indexes {
     pub(crate) offset: OffsetIndex,
     pub(crate) time: TimeIndex,
@@ -33,6 +33,8 @@ pub(crate) struct Indexes {
 /// The beginning of an index that is in its file, with its running CRC-32.
 #[derive(Clone, Default, Debug)]
 struct Persisted {
+    /// Whether the file is of these indexes, and not of earlier ones.
+    begun: bool,
     bytes: usize,
     crc: crc32fast::Hasher,
 }
@@ -100,7 +102,7 @@ impl Indexes {
         let persisted = [&offset, &time, &txn].map(|bytes| {
             let mut crc = crc32fast::Hasher::new();
             crc.update(bytes);
-            Persisted { bytes: bytes.len(), crc }
+            Persisted { begun: true, bytes: bytes.len(), crc }
         });
         let parsed = (
             OffsetIndex::parse(base, offset, log_bytes),
@@ -183,13 +185,8 @@ impl Indexes {
     }
 
     /// Forgets what is in the files, so that the next [`Indexes::persist`] writes them anew.
-    pub(crate) fn rewrite(mut self, folder: &Folder, base: Offset) -> Result<Self, FileError> {
-        for name in [FileName::Index(base), FileName::TimeIndex(base), FileName::TxnIndex(base)] {
-            folder.remove(&name)?;
-        }
+    pub(crate) fn forget_files(&mut self) {
         self.persisted = Default::default();
-        self.persist(folder, base)?;
-        Ok(self)
     }
 }
 
@@ -226,7 +223,15 @@ impl Persisted {
         bytes: &[u8],
     ) -> Result<(), FileError> {
         let optional = matches!(name, FileName::TxnIndex(_));
-        if bytes.len() == self.bytes && (optional || self.bytes > 0) {
+        if bytes.len() == self.bytes && self.begun {
+            return Ok(());
+        }
+        if !self.begun {
+            // Removed, not emptied: an earlier file may be mapped.
+            folder.remove(name)?;
+        }
+        if bytes.is_empty() && optional {
+            self.begun = true;
             return Ok(());
         }
         let mode = if self.bytes == 0 { OpenMode::CreateOrEmpty } else { OpenMode::Write };
@@ -235,6 +240,7 @@ impl Persisted {
             .open(name, mode)?
             .write_at(&[IoSlice::new(added)], self.bytes as u64)
             .map_err(failed("write", folder.path_of(name)))?;
+        self.begun = true;
         self.crc.update(added);
         self.bytes = bytes.len();
         Ok(())

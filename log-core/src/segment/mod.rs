@@ -160,17 +160,28 @@ impl Segment {
         Ok(bytes.into())
     }
 
-    /// The batch that holds `offset`, or else the first one behind it, below byte `limit`.
+    /// The batch that holds `offset`, or else the first one behind it, below byte `limit`. Damage
+    /// before it is passed over, if the index knows of a sound batch in between.
     pub(crate) fn locate(&self, offset: Offset, limit: u64) -> Result<Option<Located>, ReadError> {
         let start = self.with_indexes(|indexes| indexes.offset.floor(offset))?;
         let start = start.map_or(0, |entry| u64::from(entry.position));
         let mut walk = self.walk(Check::Headers, start, limit)?;
-        while let Some(batch) = walk.next()? {
-            if batch.header.last_offset() >= offset {
-                return Ok(Some(batch));
+        loop {
+            match walk.next() {
+                Ok(Some(batch)) if batch.header.last_offset() >= offset => return Ok(Some(batch)),
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(WalkError::File(error)) => return Err(error.into()),
+                Err(WalkError::Damaged(damage)) => {
+                    let sound = self.sound_after(damage.position, limit);
+                    let resume_at = sound.map(|batch| batch.header.base_offset());
+                    match sound.filter(|batch| batch.header.base_offset() <= offset) {
+                        Some(batch) => walk = self.walk(Check::Headers, batch.position, limit)?,
+                        None => return Err(ReadError::Damaged { damage, resume_at }),
+                    }
+                }
             }
         }
-        Ok(None)
     }
 
     /// Where a read of about `bytes_max` from the batch at `start` ends: between two batches, at
@@ -255,11 +266,10 @@ impl Segment {
         self.with_indexes(|_| ())
     }
 
-    /// Replaces the indexes by those that recovery built, and writes them anew.
-    pub(crate) fn set_indexes(&self, indexes: Indexes) -> Result<(), FileError> {
-        let indexes = indexes.rewrite(&self.folder, self.base)?;
+    /// Replaces the indexes by those that recovery built. In memory; they are persisted anew.
+    pub(crate) fn set_indexes(&self, mut indexes: Indexes) {
+        indexes.forget_files();
         *self.indexes.write() = IndexSlot::Loaded(Box::new(indexes));
-        Ok(())
     }
 
     /// Recovery found the end: whole batches below `end`, up to `next_offset`. Before any reader
@@ -271,9 +281,14 @@ impl Segment {
 
     /// What the index files say of everything below `offset`; `None` if they cannot be trusted.
     pub(crate) fn indexes_below(&self, offset: Offset) -> Result<Option<Indexes>, FileError> {
-        let IndexSlot::OnDisk(sums) = &*self.indexes.read() else { return Ok(None) };
-        let len = self.file()?.len().map_err(failed("read", self.log_path()))?;
-        let indexes = Indexes::read(&self.folder, self.base, len, sums)?;
+        let indexes = match &*self.indexes.read() {
+            IndexSlot::Loaded(indexes) => Some(Indexes::clone(indexes)),
+            IndexSlot::OnDisk(sums) => {
+                let len = self.file()?.len().map_err(failed("read", self.log_path()))?;
+                Indexes::read(&self.folder, self.base, len, sums)?
+            }
+            IndexSlot::Unknown => None,
+        };
         Ok(indexes.map(|mut indexes| {
             indexes.truncate(offset);
             indexes
@@ -285,14 +300,19 @@ impl Segment {
         self.file()?.sync_data().map_err(failed("sync", self.log_path()))
     }
 
-    /// The first indexed batch behind byte `position` that looks sound: where a reader can go on
+    /// The first indexed batch behind byte `position` that is sound: where a reader can go on
     /// behind damage.
-    pub(crate) fn sound_after(&self, position: u64) -> Option<Offset> {
+    pub(crate) fn sound_after(&self, position: u64, limit: u64) -> Option<Located> {
         let starts = self.with_indexes(|indexes| indexes.offset.positions_after(position)).ok()?;
-        starts.into_iter().find_map(|start| {
-            let mut walk = self.walk(Check::Checksums, start, self.end()).ok()?;
-            walk.next().ok().flatten().map(|batch| batch.header.base_offset())
-        })
+        starts
+            .into_iter()
+            .find_map(|start| self.walk(Check::Checksums, start, limit).ok()?.next().ok().flatten())
+    }
+
+    /// Every batch that begins below byte `position` ends below this offset.
+    pub(crate) fn offset_bound(&self, position: u64) -> Result<Offset, ReadError> {
+        let next = self.with_indexes(|indexes| indexes.offset.ceiling(position))?;
+        Ok(next.map_or(self.next_offset(), |entry| entry.last_offset))
     }
 
     /// Removes every file of this segment. Who still reads from it goes on reading.
@@ -325,7 +345,12 @@ impl Segment {
         // An index is never a reason to lose data: the log has everything that it says.
         let indexes = match loaded {
             Some(indexes) => indexes,
-            None => crate::recovery::build_indexes(self)?.rewrite(&self.folder, self.base)?,
+            None => {
+                let mut built = crate::recovery::build_indexes(self)?;
+                // Reads go on when the disk is full; writing is tried again later.
+                let _ = built.persist(&self.folder, self.base);
+                built
+            }
         };
         let found = look(&indexes);
         *slot = IndexSlot::Loaded(Box::new(indexes));

@@ -50,7 +50,7 @@ impl Seal {
 
     /// The seal of the segment at `base`; `None` where there is none, or none that can be trusted.
     pub(crate) fn read(folder: &Folder, base: Offset) -> Result<Option<Self>, FileError> {
-        let bytes = folder.read(&FileName::Seal(base), FILE_BYTES_MAX)?;
+        let bytes = folder.read_hint(&FileName::Seal(base), FILE_BYTES_MAX)?;
         Ok(bytes.and_then(|bytes| Self::decode(&bytes).ok()))
     }
 

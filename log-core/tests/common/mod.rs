@@ -6,6 +6,8 @@
 //! offsets, nothing beyond the end that its isolation allows.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod model;
+pub mod power;
 pub mod storage;
 
 use std::collections::BTreeMap;
@@ -87,7 +89,7 @@ impl Home {
 
     pub fn with(config: LogConfig) -> Self {
         Self {
-            root: tempfile::tempdir().expect("a folder for the test"),
+            root: root(),
             storage: Arc::new(Disk),
             clock: Arc::new(TestClock(AtomicI64::new(NOW))),
             config,
@@ -114,6 +116,17 @@ impl Home {
             std::fs::copy(from, to).expect("the log's files can be copied");
         }
         copy
+    }
+
+    /// Makes the folder hold these files and no others.
+    pub fn restore(&self, contents: &Contents) {
+        std::fs::create_dir_all(self.folder()).expect("a folder for the log");
+        for name in self.names() {
+            self.remove(&name);
+        }
+        for (name, bytes) in contents {
+            self.put(name, bytes);
+        }
     }
 
     /// The names in the folder, sorted.
@@ -178,6 +191,12 @@ impl Home {
     }
 }
 
+/// A folder in memory where there is one, because these tests sync a lot.
+pub fn root() -> TempDir {
+    let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    root.expect("a folder for the test")
+}
+
 pub fn small_segments() -> LogConfig {
     LogConfig { segment_bytes: 1024, index_interval_bytes: 0, ..LogConfig::default() }
 }
@@ -226,6 +245,12 @@ impl Opened {
         appended
     }
 
+    pub fn put_all(&self, batches: &[Data]) {
+        for batch in batches {
+            self.put_durable(batch);
+        }
+    }
+
     pub fn end_txn(&self, producer: Producer, kind: EndTxnKind) -> Appended {
         let coordinator_epoch = CoordinatorEpoch::new(0).unwrap();
         let marker = EndTxnMarker { kind, coordinator_epoch };
@@ -239,6 +264,11 @@ impl Opened {
     /// Everything that a reader of this isolation can see, read `bytes_max` at a time.
     pub fn see(&self, bytes_max: usize, isolation: Isolation) -> Vec<Seen> {
         read_through(&self.log, self.log.offsets().log_start, bytes_max, isolation)
+    }
+
+    /// Everything from `from` up to the high watermark.
+    pub fn see_from(&self, from: Offset) -> Vec<Seen> {
+        read_through(&self.log, from, usize::MAX, Isolation::HighWatermark)
     }
 
     /// Values up to the high watermark, aborted or not.
@@ -386,6 +416,10 @@ impl Data {
         self
     }
 
+    pub fn stamps(&self) -> &[i64] {
+        &self.stamps
+    }
+
     /// What its records say.
     pub fn values(&self) -> Vec<String> {
         (0..self.stamps.len()).map(|number| format!("{}.{number}", self.name)).collect()
@@ -414,8 +448,11 @@ impl Data {
     }
 }
 
-/// Every byte of every file, by name.
-pub fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+/// Files by name.
+pub type Contents = BTreeMap<String, Vec<u8>>;
+
+/// Every byte of every file in the folder.
+pub fn contents(folder: &Path) -> Contents {
     let mut contents = BTreeMap::new();
     for entry in std::fs::read_dir(folder).expect("the folder is there") {
         let entry = entry.unwrap();
