@@ -89,3 +89,23 @@ fn holds_log(folder: &Folder) -> Result<bool, FileError> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_is_json_that_a_person_can_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = LogIdentity { topic_id: Uuid::from_u128(0xca12), partition: 3 };
+        let log = folder.path().join("new").join("events-3");
+        let storage = std::sync::Arc::new(crate::io::Disk);
+        identity.claim(&Folder::new(log.clone(), storage)).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(log.join("partition.json")).unwrap(),
+            r#"{"topic_id":"00000000-0000-0000-0000-00000000ca12","partition":3}"#
+        );
+        assert_eq!(LogIdentity::read(&log).unwrap(), Some(identity));
+        assert_eq!(LogIdentity::read(folder.path()).unwrap(), None);
+    }
+}

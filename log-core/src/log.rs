@@ -28,7 +28,7 @@ use crate::log_checkpoint::{LeftAs, LogCheckpoint};
 use crate::offsets::{NoListener, OffsetListener, Offsets, Tail, Watermarks};
 use crate::producer::{AppendOrigin, ProducerEntry, ProducerStates};
 use crate::read::{Fetched, Isolation, TimestampedOffset};
-use crate::recovery::{self, RecoveryReport};
+use crate::recovery::{self, FoundAs, RecoveryReport};
 use crate::retention::Retired;
 use crate::segment::{IndexSums, Seal, Segment, SegmentSet};
 
@@ -144,6 +144,8 @@ pub(crate) struct Flush {
 }
 
 pub(crate) struct Progress {
+    /// The log's end, if the folder's checkpoint says that it was stopped cleanly there.
+    left_clean_at: Option<Tail>,
     checkpoint_at: TimestampMs,
     checkpointed: Tail,
 }
@@ -197,7 +199,11 @@ impl Log {
             unsynced_bytes: AtomicU64::new(0),
             unsynced: Mutex::default(),
             unsealed: Mutex::new(recovered.unsealed),
-            progress: Mutex::new(Progress { checkpoint_at: open.clock.now(), checkpointed: end }),
+            progress: Mutex::new(Progress {
+                left_clean_at: (recovered.report.found_as == FoundAs::Clean).then_some(end),
+                checkpoint_at: open.clock.now(),
+                checkpointed: end,
+            }),
         };
         let writer = Writer {
             active: recovered.active,
@@ -481,6 +487,7 @@ impl Inner {
         };
         LogCheckpoint { left_as, recovery_point, active_since, indexes, epochs }
             .write(&self.folder)?;
+        progress.left_clean_at = (left_as == LeftAs::Clean).then_some(recovery_point);
         progress.checkpoint_at = self.clock.now();
         progress.checkpointed = recovery_point;
         Ok(())
@@ -573,7 +580,9 @@ impl Inner {
         }
         let mut progress = self.flush.hold();
         self.sync(&mut progress)?;
-        let closed = self.leave_clean(&mut progress);
+        // A log that was stopped cleanly and not written to since is as it should be left.
+        let untouched = progress.left_clean_at == Some(self.marks.log_end());
+        let closed = if untouched { Ok(()) } else { self.leave_clean(&mut progress) };
         self.marks.stopped();
         closed.map_err(|error| self.fail(error.to_string()))?;
         Ok(())

@@ -102,3 +102,61 @@ impl LogCheckpoint {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use log_proto::types::{LeaderEpoch, Offset};
+
+    use super::*;
+
+    fn checkpoint(left_as: LeftAs) -> LogCheckpoint {
+        let offset = |value| Offset::new(value).unwrap();
+        let mut epochs = LeaderEpochCache::default();
+        epochs.assign(LeaderEpoch::new(2).unwrap(), offset(7));
+        LogCheckpoint {
+            left_as,
+            recovery_point: Tail { offset: offset(9), segment: offset(4), position: 300 },
+            active_since: Some(TimestampMs::new(1000)),
+            indexes: IndexSums::default(),
+            epochs,
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let payload = b"\
+            \x01\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\x01\x2c\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\x03\xe8\
+            \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+            \0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0\x07";
+        let whole = frame(CheckpointKind::Log, 1, payload);
+        assert_eq!(checkpoint(LeftAs::Clean).encode(), whole);
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else_is() {
+        for left_as in [LeftAs::Running, LeftAs::Clean] {
+            let whole = checkpoint(left_as).encode();
+            assert_eq!(LogCheckpoint::decode(&whole).unwrap(), checkpoint(left_as));
+            let (_, payload) = unframe(CheckpointKind::Log, 1, &whole).unwrap();
+            for len in 0..payload.len() {
+                let cut = frame(CheckpointKind::Log, 1, &payload[..len]);
+                assert!(LogCheckpoint::decode(&cut).is_err(), "{len} bytes");
+            }
+            let extended = [payload, b"x"].concat();
+            assert!(LogCheckpoint::decode(&frame(CheckpointKind::Log, 1, &extended)).is_err());
+        }
+    }
+
+    #[test]
+    fn only_a_clean_stop_that_says_so_is_one() {
+        let whole = checkpoint(LeftAs::Clean).encode();
+        let (_, payload) = unframe(CheckpointKind::Log, 1, &whole).unwrap();
+        for state in [0, 2, 255] {
+            let other = [&[state], &payload[1..]].concat();
+            match LogCheckpoint::decode(&frame(CheckpointKind::Log, 1, &other)) {
+                Ok(checkpoint) => assert_eq!(checkpoint.left_as, LeftAs::Running),
+                Err(_) => assert_ne!(state, 0),
+            }
+        }
+    }
+}

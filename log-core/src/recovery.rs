@@ -193,13 +193,17 @@ impl Survey {
         self.leftovers.iter().try_for_each(|name| folder.remove(name))
     }
 
+    /// The segment that holds the log's start. What lies before it is deleted: there may be holes.
+    fn floor(&self, log_start: Offset) -> Option<Offset> {
+        let before = self.logs.range(..=log_start).next_back();
+        before.or(self.logs.first_key_value()).map(|(base, _)| *base)
+    }
+
     /// What the checkpoint says was synced, and is not there.
     fn lost(&self, folder: &Folder, checkpoint: &LogCheckpoint) -> Option<Damage> {
         let Tail { segment, position, .. } = checkpoint.recovery_point;
-        let first = self.logs.keys().next()?;
         let bytes = self.logs.get(&segment).copied().unwrap_or(0);
-        // Of a segment that was deleted since, nothing is missing.
-        (bytes < position && segment >= *first).then(|| Damage {
+        (bytes < position).then(|| Damage {
             file: folder.path_of(&FileName::Log(segment)),
             position: bytes,
             detail: format!("the file has {bytes} bytes, of which {position} were synced"),
@@ -251,6 +255,8 @@ struct Plan {
     /// Of the segment that `from` lies in.
     indexes: Option<IndexSums>,
     epochs: Option<LeaderEpochCache>,
+    /// See [`Survey::floor`].
+    floor: Option<Offset>,
     /// What the checkpoint says was synced, and is not there.
     lost: Option<Damage>,
 }
@@ -266,19 +272,25 @@ impl Plan {
         let Some((last, last_bytes)) = survey.logs.last_key_value() else {
             return Ok(None);
         };
+        let floor = survey.floor(log_start);
+        // One from before a deletion may be all that power loss left.
+        let checkpoint = checkpoint.filter(|checkpoint| {
+            floor.is_some_and(|floor| checkpoint.recovery_point.segment >= floor)
+        });
         let fits = |checkpoint: &LogCheckpoint| {
             let Tail { segment, position, .. } = checkpoint.recovery_point;
             survey.logs.get(&segment).is_some_and(|bytes| position <= *bytes)
         };
         let lost = checkpoint.as_ref().and_then(|checkpoint| survey.lost(folder, checkpoint));
         let Some(checkpoint) = checkpoint.filter(fits) else {
-            let from = behind_seals(folder, survey, log_start)?;
+            let from = behind_seals(folder, survey, floor)?;
             return Ok(from.map(|from| Self {
                 found_as: FoundAs::Crashed,
                 from,
                 active_since: None,
                 indexes: None,
                 epochs: None,
+                floor,
                 lost,
             }));
         };
@@ -294,6 +306,7 @@ impl Plan {
             active_since: checkpoint.active_since,
             indexes: Some(checkpoint.indexes),
             epochs: Some(checkpoint.epochs),
+            floor,
             lost,
         }))
     }
@@ -305,11 +318,10 @@ impl Plan {
 fn behind_seals(
     folder: &Folder,
     survey: &Survey,
-    log_start: Offset,
+    floor: Option<Offset>,
 ) -> Result<Option<Tail>, FileError> {
     let bases: Vec<Offset> = survey.logs.keys().copied().collect();
-    let floor = bases.partition_point(|base| *base <= log_start).saturating_sub(1);
-    let mut start = bases.get(floor).copied();
+    let mut start = floor;
     for pair in bases.windows(2).rev() {
         if Seal::read(folder, pair[0])?.is_some() {
             start = start.max(Some(pair[1]));
@@ -586,6 +598,7 @@ fn known_segments(
         });
         if *base < plan.from.segment {
             match seal {
+                Some(_) if Some(*base) < plan.floor => {}
                 Some(seal) => report.damages.extend(check_seal(&segment, &seal, next)),
                 None => {
                     report.damages.extend(find_end(&segment)?);

@@ -5,6 +5,7 @@
 //!   lock                            flock'd while a broker runs; holds its process id
 //!   format                          the version of this layout; a newer one is refused by name
 //!   clean-stop                      there only between a clean stop and the next start
+//!   reserve                         room that a start on a full disk gives up
 //!   topics/<topic>-<partition>/     one log each
 //!   coordinators/<log>.snapshot     the state of an internal log up to some offset
 //! ```
@@ -21,6 +22,7 @@ use log_core::io::Storage;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::durable_file::{self, DurableFileError, Format};
+use crate::reserve::Reserve;
 use crate::topics::TopicName;
 
 /// The layout. Its version is raised when an older broker would misread what a newer one wrote.
@@ -85,6 +87,7 @@ pub struct DataDir {
     path: PathBuf,
     storage: Arc<dyn Storage>,
     left_as: LeftAs,
+    reserve: Reserve,
     /// The lock is the operating system's, and gone with this descriptor.
     _lock: File,
 }
@@ -95,6 +98,7 @@ impl DataDir {
     pub fn open(path: &Path, storage: Arc<dyn Storage>) -> Result<Self, DataDirError> {
         storage.create_folder(path).map_err(failed("make", path))?;
         let lock = lock(path)?;
+        let reserve = Reserve::open(path);
         let is_new = claim_layout(path, &*storage)?;
         for folder in ["topics", "coordinators"] {
             let folder = path.join(folder);
@@ -107,7 +111,7 @@ impl DataDir {
             (IsNew::No, true) => LeftAs::Clean,
             (IsNew::No, false) => LeftAs::Unclean,
         };
-        Ok(Self { path: path.to_owned(), storage, left_as, _lock: lock })
+        Ok(Self { path: path.to_owned(), storage, left_as, reserve, _lock: lock })
     }
 
     /// The folder itself.
@@ -133,6 +137,11 @@ impl DataDir {
     /// Where the snapshot of an internal log is.
     pub fn snapshot(&self, topic: &TopicName) -> PathBuf {
         self.path.join("coordinators").join(format!("{topic}.snapshot"))
+    }
+
+    /// Room that the next start may need.
+    pub(crate) fn reserve(&self) -> &Reserve {
+        &self.reserve
     }
 
     /// Notes that every log was closed cleanly.

@@ -46,6 +46,7 @@ mod durable_file;
 mod grpc;
 mod http;
 mod parallel;
+mod reserve;
 
 pub use config::{ConfigError, ServerConfig, Settings};
 pub use server::{Server, StartError};

@@ -202,11 +202,6 @@ impl Topics {
         topics
     }
 
-    /// How many partitions all topics have together.
-    pub fn partition_count(&self) -> usize {
-        self.by_name.iter().map(|entry| entry.partitions.len()).sum()
-    }
-
     /// Starts to serve a topic.
     pub(crate) fn insert(&self, topic: Arc<Topic>) {
         self.by_name.insert(topic.name.clone(), topic);

@@ -81,3 +81,41 @@ impl Seal {
         Ok(seal)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seal() -> Seal {
+        let mut sums = Writer::default();
+        for (bytes, crc) in [(8_u64, 0x0102_0304_u32), (12, 5), (0, 0)] {
+            sums.put_u64(bytes);
+            sums.put_u32(crc);
+        }
+        let indexes = IndexSums::read_from(&mut Reader::new(sums.as_slice())).unwrap();
+        let next_offset = Offset::new(9).unwrap();
+        Seal { log_bytes: 300, log_crc: 0xcafe_f00d, next_offset, indexes }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let payload = b"\
+            \0\0\0\0\0\0\x01\x2c\xca\xfe\xf0\x0d\0\0\0\0\0\0\0\x09\
+            \0\0\0\0\0\0\0\x08\x01\x02\x03\x04\
+            \0\0\0\0\0\0\0\x0c\0\0\0\x05\
+            \0\0\0\0\0\0\0\0\0\0\0\0";
+        assert_eq!(seal().encode(), frame(CheckpointKind::Seal, 1, payload));
+    }
+
+    #[test]
+    fn a_seal_that_was_cut_or_extended_is_none() {
+        let (whole, seal) = (seal().encode(), seal());
+        assert_eq!(Seal::decode(&whole).unwrap(), seal);
+        let (_, payload) = unframe(CheckpointKind::Seal, 1, &whole).unwrap();
+        for len in 0..payload.len() {
+            assert!(Seal::decode(&frame(CheckpointKind::Seal, 1, &payload[..len])).is_err());
+        }
+        let extended = [payload, b"x"].concat();
+        assert!(Seal::decode(&frame(CheckpointKind::Seal, 1, &extended)).is_err());
+    }
+}

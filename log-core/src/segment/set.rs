@@ -59,3 +59,42 @@ impl SegmentSet {
         self.0.load().iter().map(|segment| segment.end()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::Folder;
+    use crate::segment::IndexSlot;
+
+    fn set(bases: &[i64]) -> SegmentSet {
+        let folder = Folder::new("nowhere".into(), Arc::new(crate::io::Disk));
+        let segment = |base: &i64| {
+            let base = Offset::new(*base).unwrap();
+            Arc::new(Segment::known(folder.clone(), base, 10, base, IndexSlot::Unknown))
+        };
+        SegmentSet::new(bases.iter().map(segment).collect())
+    }
+
+    fn bases(segments: impl IntoIterator<Item = Arc<Segment>>) -> Vec<i64> {
+        segments.into_iter().map(|segment| segment.base().get()).collect()
+    }
+
+    #[test]
+    fn a_lookup_begins_with_the_segment_that_would_hold_the_offset() {
+        let set = set(&[10, 20, 30]);
+        let from = |offset| bases(set.from(Offset::new(offset).unwrap()));
+        assert_eq!(from(0), [10, 20, 30], "below all, from the first on");
+        assert_eq!(from(19), [10, 20, 30]);
+        assert_eq!(from(20), [20, 30]);
+        assert_eq!(from(1000), [30]);
+    }
+
+    #[test]
+    fn the_active_segment_is_never_retired() {
+        let set = set(&[10, 20, 30]);
+        let before = set.all();
+        assert_eq!(bases(set.retire_front(5)), [10, 20]);
+        assert_eq!((set.active().base().get(), set.bytes()), (30, 10));
+        assert_eq!(bases(before.to_vec()), [10, 20, 30], "who took the list keeps it");
+    }
+}

@@ -235,3 +235,95 @@ impl BatchWalk {
         self.read_crc.map_or(0, crc32fast::Hasher::finalize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use log_proto::record::{BatchBuilder, BatchOptions};
+    use log_proto::types::TimestampMs;
+
+    use super::*;
+    use crate::io::{Disk, OpenMode, Storage};
+
+    /// Batches back to back whose records are of these sizes.
+    fn log_of(record_bytes: &[usize]) -> Vec<u8> {
+        let mut log = Vec::new();
+        for (place, bytes) in record_bytes.iter().enumerate() {
+            let base_offset = Offset::new(place as i64).unwrap();
+            let options = BatchOptions { base_offset, ..BatchOptions::default() };
+            let mut batch = BatchBuilder::new(options);
+            let value = vec![place as u8 + 1; *bytes];
+            batch.push(TimestampMs::new(0), None, Some(&value), &[]).unwrap();
+            log.extend_from_slice(&batch.build().unwrap());
+        }
+        log
+    }
+
+    fn walk_over(log: &[u8], check: Check) -> (tempfile::TempDir, BatchWalk) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        let file = Disk.open(&path, OpenMode::CreateNew).unwrap();
+        file.write_at(&[IoSlice::new(log)], 0).unwrap();
+        (folder, BatchWalk::new(file, path, check, 0, log.len() as u64))
+    }
+
+    const MIB: usize = 1 << 20;
+
+    /// Smaller, as large as and larger than what is read at a time, in every neighbourhood.
+    const SIZES: [usize; 11] =
+        [10, 3 * MIB, 0, MIB - 70, MIB, 500_000, 700_000, MIB + 1, 2 * MIB, 1, 900_000];
+
+    #[test]
+    fn a_walk_finds_every_batch_and_its_crc_covers_every_byte() {
+        let log = log_of(&SIZES);
+        for check in [Check::Headers, Check::Checksums] {
+            let (_folder, walk) = walk_over(&log, check);
+            let mut walk = walk.expecting(Offset::ZERO).with_read_crc();
+            let mut found = 0;
+            while walk.next().unwrap().is_some() {
+                found += 1;
+            }
+            assert_eq!((found, walk.position()), (SIZES.len(), log.len() as u64));
+            if check == Check::Checksums {
+                assert_eq!(walk.read_crc(), crc32fast::hash(&log));
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_ends_the_walk_at_its_batch_however_large_it_is() {
+        let whole = log_of(&[10, 3 * MIB, 20]);
+        let (first, second) = (log_of(&[10]).len(), log_of(&[10, 3 * MIB]).len());
+        for (position, start) in [(70, 0), (first + 100, first), (second - 1, first), (second + 65, second)] {
+            let mut log = whole.clone();
+            log[position] ^= 4;
+            let (_folder, mut walk) = walk_over(&log, Check::Checksums);
+            let damage = loop {
+                match walk.next() {
+                    Ok(batch) => assert!(batch.is_some(), "the damage at {position} was not seen"),
+                    Err(WalkError::Damaged(damage)) => break damage,
+                    Err(WalkError::File(error)) => panic!("{error}"),
+                }
+            };
+            assert_eq!(damage.position, start as u64);
+            assert!(walk.next().is_err(), "a walk stays where the damage is");
+        }
+    }
+
+    #[test]
+    fn a_length_that_reaches_beyond_the_limit_allocates_nothing_and_is_damage() {
+        let mut log = log_of(&[10, 10]);
+        log[8..12].copy_from_slice(&i32::MAX.to_be_bytes());
+        let (_folder, mut walk) = walk_over(&log, Check::Checksums);
+        assert!(matches!(walk.next(), Err(WalkError::Damaged(_))));
+    }
+
+    #[test]
+    fn batches_that_do_not_follow_each_other_are_damage() {
+        let log = [log_of(&[10]), log_of(&[10])].concat();
+        let (_folder, mut walk) = walk_over(&log, Check::Headers);
+        assert!(walk.next().unwrap().is_some());
+        assert!(matches!(walk.next(), Err(WalkError::Damaged(_))));
+    }
+}

@@ -20,6 +20,9 @@ mod reading;
 mod startup;
 mod stop;
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,9 +53,10 @@ use crate::principal::Principal;
 use crate::topic_config::TopicConfigs;
 use crate::topics::{Topic, TopicKind, Topics};
 
-/// Compressed batches above this are checked on a thread that may take its time: they expand to
-/// many times their size. Uncompressed ones are checked about as fast as they are copied.
-const CHECK_INLINE_BYTES_MAX: usize = 16 << 10;
+/// Larger batches are checked on a thread that may take its time. Uncompressed ones are checked
+/// about as fast as they are copied; compressed ones may expand to many times their size.
+const CHECK_INLINE_BYTES_MAX: usize = 1 << 20;
+const CHECK_INLINE_COMPRESSED_BYTES_MAX: usize = 16 << 10;
 
 /// Where in its life the broker is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,6 +89,16 @@ struct Inner {
     request_memory: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
     metrics: Metrics,
+}
+
+impl Drop for Inner {
+    /// Lets no thread outlive the broker. The coordinators go first: a committer that has stopped
+    /// would keep them waiting.
+    fn drop(&mut self) {
+        self.metadata.stop();
+        self.offsets.stop();
+        self.parts.committer.stop();
+    }
 }
 
 impl Broker {
@@ -272,7 +286,7 @@ fn refuse_internal(topic: &Topic) -> Result<(), InternalTopic> {
 
 async fn check(partition: &Arc<Partition>, batch: Bytes) -> Result<CheckedBatch, ProduceError> {
     let refused = |source: AppendError| ProduceError::append(partition, source);
-    if !expands_to_much(&batch) {
+    if !takes_long(&batch) {
         return partition.check(batch).map_err(refused);
     }
     let checking = Arc::clone(partition);
@@ -280,7 +294,9 @@ async fn check(partition: &Arc<Partition>, batch: Bytes) -> Result<CheckedBatch,
     checked.map_err(|_| ProduceError::Lost)?.map_err(refused)
 }
 
-fn expands_to_much(batch: &[u8]) -> bool {
-    let compressed = |header: BatchHeader| header.compression() != Compression::None;
-    batch.len() > CHECK_INLINE_BYTES_MAX && BatchHeader::parse(batch).is_ok_and(compressed)
+fn takes_long(batch: &[u8]) -> bool {
+    let is_compressed = |header: BatchHeader| header.compression() != Compression::None;
+    batch.len() > CHECK_INLINE_BYTES_MAX
+        || batch.len() > CHECK_INLINE_COMPRESSED_BYTES_MAX
+            && BatchHeader::parse(batch).is_ok_and(is_compressed)
 }

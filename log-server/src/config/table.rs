@@ -173,7 +173,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "committer.threads",
         unit: "threads",
-        default: "4",
+        default: "16",
         doc: "How many logs are synced to the disk at the same time.",
         set: |config, text| {
             config.committer_threads = number(text, 1..=256)? as usize;

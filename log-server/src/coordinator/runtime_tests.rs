@@ -111,14 +111,12 @@ async fn what_was_answered_is_there_after_a_restart() {
 async fn requests_of_one_round_see_each_other() {
     let house = House::new();
     let sum = Arc::new(house.start().unwrap());
-    let adding = (0..100).map(|_| {
+    let mut adding = tokio::task::JoinSet::new();
+    for _ in 0..100 {
         let sum = Arc::clone(&sum);
-        tokio::spawn(async move { add(&sum, 1).await.unwrap() })
-    });
-    let mut answers = Vec::new();
-    for added in adding.collect::<Vec<_>>() {
-        answers.push(added.await.unwrap());
+        adding.spawn(async move { add(&sum, 1).await.unwrap() });
     }
+    let mut answers = adding.join_all().await;
     answers.sort_unstable();
     assert_eq!(answers, (1..=100).collect::<Vec<_>>());
 }

@@ -18,10 +18,10 @@ use log_proto::v1::admin_server::AdminServer;
 use log_proto::v1::consumer_server::ConsumerServer;
 use log_proto::v1::producer_server::ProducerServer;
 use tokio::net::TcpListener;
-use tonic::service::InterceptorLayer;
+use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -58,21 +58,7 @@ pub(crate) async fn serve(
         Broker::stopping(&mut stage).await;
         report_all(&health, ServingStatus::NotServing).await;
     };
-    let request_bytes_max = broker.config().request_bytes_max;
-    let producer = ProducerServer::new(producer::ProducerService::new(broker.clone()))
-        .max_decoding_message_size(request_bytes_max)
-        .max_encoding_message_size(usize::MAX);
-    let consumer = ConsumerServer::new(consumer::ConsumerService::new(broker.clone()))
-        .max_decoding_message_size(request_bytes_max)
-        .max_encoding_message_size(usize::MAX);
-    let admin = AdminServer::new(admin::AdminService::new(broker))
-        .max_decoding_message_size(request_bytes_max)
-        .max_encoding_message_size(usize::MAX);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(log_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .expect("the descriptors are those that the services were generated from");
+    let routes = routes(broker).add_service(health_service);
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -81,16 +67,29 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(InterceptorLayer::new(attach_principal))
-        .add_service(health_service)
-        .add_service(reflection)
-        .add_service(producer)
-        .add_service(consumer)
-        .add_service(admin)
+        .add_routes(routes)
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             stopping,
         )
         .await
+}
+
+/// The services, each with the bound on what it takes. What it sends is bounded by what is read.
+fn routes(broker: Broker) -> Routes {
+    let request_bytes_max = broker.config().request_bytes_max;
+    let producer = ProducerServer::new(producer::ProducerService::new(broker.clone()))
+        .max_decoding_message_size(request_bytes_max);
+    let consumer = ConsumerServer::new(consumer::ConsumerService::new(broker.clone()))
+        .max_decoding_message_size(request_bytes_max);
+    let admin = AdminServer::new(admin::AdminService::new(broker))
+        .max_decoding_message_size(request_bytes_max);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(log_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors are those that the services were generated from");
+    Routes::new(reflection).add_service(producer).add_service(consumer).add_service(admin)
 }
 
 async fn report_all(health: &HealthReporter, status: ServingStatus) {
@@ -103,6 +102,13 @@ async fn report_all(health: &HealthReporter, status: ServingStatus) {
 fn attach_principal(mut request: Request<()>) -> Result<Request<()>, Status> {
     request.extensions_mut().insert(Principal::Anonymous);
     Ok(request)
+}
+
+/// Takes in what a peer still sends on a stream that has been answered for good. A connection that
+/// is closed while its peer is writing is reset, and what the peer has not read yet is lost with
+/// it: acknowledgements, and the reason for the end.
+async fn hear_out<T>(mut requests: Streaming<T>) {
+    while let Ok(Some(_)) = requests.message().await {}
 }
 
 /// Who is asking.

@@ -31,9 +31,10 @@ use crate::topics::Topic;
 /// Answers that wait for the connection to take them. They are small.
 const ANSWERS_WAITING_MAX: usize = 64;
 
-/// Plain records above this are encoded on a thread that may take its time, if they are to be
-/// compressed.
-const ENCODE_INLINE_BYTES_MAX: usize = 16 << 10;
+/// Larger requests of plain records are encoded on a thread that may take its time; those to be
+/// compressed take longer.
+const ENCODE_INLINE_BYTES_MAX: usize = 1 << 20;
+const COMPRESS_INLINE_BYTES_MAX: usize = 16 << 10;
 
 /// The Producer service upon a broker.
 #[derive(Clone)]
@@ -81,8 +82,11 @@ impl ProducerService {
 
     async fn encode(&self, plain: v1::PlainBatch) -> Result<Bytes, Refusal> {
         let now = self.broker.now();
-        let compressed = plain.compression != v1::Compression::Uncompressed as i32;
-        if !compressed || plain_bytes(&plain) <= ENCODE_INLINE_BYTES_MAX {
+        let bytes_max = match plain.compression() {
+            v1::Compression::Uncompressed => ENCODE_INLINE_BYTES_MAX,
+            _ => COMPRESS_INLINE_BYTES_MAX,
+        };
+        if plain_bytes(&plain) <= bytes_max {
             return convert::encode_batch(&plain, now);
         }
         self.broker.blocking(move |_| convert::encode_batch(&plain, now)).await
@@ -228,7 +232,10 @@ impl Reader {
             let request = tokio::select! {
                 biased;
                 () = Broker::stopping(&mut stage) => {
-                    return self.end(stopping().into()).await;
+                    self.end(stopping().into()).await;
+                    let Self { requests, waiting, .. } = self;
+                    drop(waiting);
+                    return super::hear_out(requests).await;
                 }
                 request = self.requests.message() => request,
             };

@@ -34,7 +34,7 @@ use tonic::{Status, Streaming};
 use super::convert;
 use super::delivery::{Delivered, Delivery, Payload, Terms, costs_little, deliver};
 use super::error::{Refusal, damaged, stopping};
-use crate::broker::Broker;
+use crate::broker::{Broker, Stage};
 use crate::partition::{Partition, ReadWake, View, read_end, readable};
 use crate::topics::Topic;
 
@@ -119,6 +119,7 @@ impl Pump {
     pub(super) async fn run(self, readers: Vec<Reader>, credit_bytes: u64) {
         let _open = self.broker.metrics().consume_stream();
         let responses = self.responses.clone();
+        let mut stage = self.broker.stage();
         let mut running = Running {
             credit: i64::try_from(credit_bytes).unwrap_or(i64::MAX),
             pump: self,
@@ -127,9 +128,13 @@ impl Pump {
             parked: FuturesUnordered::new(),
             requests_open: true,
         };
-        if let Err(End::Told(status)) = running.pump(readers).await {
+        let pumped = running.pump(readers, &mut stage).await;
+        let requests = running.pump.requests;
+        if let Err(End::Told(status)) = pumped {
             // Without anybody to tell, there is nothing to tell.
             let _ = responses.send(Err(status)).await;
+            drop(responses);
+            super::hear_out(requests).await;
         }
     }
 }
@@ -145,8 +150,11 @@ struct Running {
 }
 
 impl Running {
-    async fn pump(&mut self, readers: Vec<Reader>) -> Result<(), End> {
-        let mut stage = self.pump.broker.stage();
+    async fn pump(
+        &mut self,
+        readers: Vec<Reader>,
+        stage: &mut watch::Receiver<Stage>,
+    ) -> Result<(), End> {
         for reader in readers {
             let started = Event::Started(v1::Started { offset: reader.next.get() });
             self.send(reader.response(&reader.partition.offsets(), started)).await?;
@@ -158,7 +166,7 @@ impl Running {
                 return Ok(());
             }
             tokio::select! {
-                () = Broker::stopping(&mut stage) => {
+                () = Broker::stopping(stage) => {
                     return Err(End::Told(stopping().into()));
                 }
                 () = self.pump.responses.closed() => return Err(End::Quiet),
@@ -243,6 +251,10 @@ impl Running {
     async fn take_read(&mut self, (mut reader, done): ReadDone) -> Result<(), End> {
         let delivered = match done {
             Ok(delivered) => delivered,
+            // Files that vanish under a reader are no fault of the disk.
+            Err(_) if reader.view.borrow().deleted => {
+                return self.end_partition(&reader, deleted(&reader)).await;
+            }
             Err(refusal) => return self.end_partition(&reader, refusal).await,
         };
         let offsets = delivered.offsets;
@@ -279,10 +291,16 @@ impl Running {
         None
     }
 
+    /// Tells the caller that it has everything, and waits for more. Unless there is more by now:
+    /// what a caller is told holds at the moment that it names.
     async fn park(&mut self, mut reader: Reader) -> Result<(), End> {
+        let offsets = reader.partition.offsets();
+        if !is_at_end(&reader, &offsets, self.pump.isolation) {
+            self.ready.push_back(reader);
+            return Ok(());
+        }
         if reader.place != Place::AtEnd {
             reader.place = Place::AtEnd;
-            let offsets = reader.partition.offsets();
             self.send(reader.response(&offsets, Event::CaughtUp(v1::CaughtUp {}))).await?;
         }
         let isolation = self.pump.isolation;
@@ -300,13 +318,7 @@ impl Running {
                 self.ready.push_back(reader);
                 Ok(())
             }
-            ReadWake::Deleted => {
-                let refusal = Refusal::unknown_partition(format!(
-                    "topic {} was deleted while it was read",
-                    reader.topic.name
-                ));
-                self.end_partition(&reader, refusal).await
-            }
+            ReadWake::Deleted => self.end_partition(&reader, deleted(&reader)).await,
         }
     }
 
@@ -351,6 +363,11 @@ async fn read(broker: &Broker, reader: &Reader, terms: Terms) -> Result<Delivere
 fn read_blocking(partition: &Partition, from: Offset, terms: &Terms) -> Result<Delivered, Refusal> {
     let fetched = partition.read(from, terms.response_bytes_max, terms.isolation)?;
     deliver(fetched, from, terms).map_err(|error| damaged(partition, &error))
+}
+
+fn deleted(reader: &Reader) -> Refusal {
+    let topic = &reader.topic.name;
+    Refusal::unknown_partition(format!("topic {topic} was deleted while it was read"))
 }
 
 /// Nothing where something must be: never to be met again and again in silence.

@@ -1,0 +1,84 @@
+//! Goal: what a stop has cut short, the next start finishes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use log_core::io::Disk;
+use log_core::{Committer, SystemClock};
+use log_proto::types::Offset;
+
+use super::*;
+use crate::topics::TopicName;
+
+async fn start(folder: &Path) -> Broker {
+    let parts = PartitionParts {
+        storage: Arc::new(Disk),
+        clock: Arc::new(SystemClock),
+        committer: Committer::start(1),
+        pressure: Arc::default(),
+    };
+    let config = ServerConfig { data_dir: folder.to_owned(), ..ServerConfig::default() };
+    Broker::start(config, parts).await.unwrap()
+}
+
+async fn create(broker: &Broker, name: &str) {
+    let configs = TopicConfigs::default();
+    let created = broker.create_topic(&Principal::Anonymous, name, Some(2), configs, Mode::Apply);
+    created.await.unwrap();
+}
+
+async fn commit(broker: &Broker, topic: &str) {
+    let offset = GroupOffset {
+        topic: topic.to_owned(),
+        partition: 0,
+        offset: Offset::ZERO,
+        leader_epoch: None,
+        metadata: String::new(),
+    };
+    broker.commit_offsets(&Principal::Anonymous, "g", vec![offset]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deletion_that_was_cut_short_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(folder.path()).await;
+    create(&broker, "t").await;
+    create(&broker, "u").await;
+    commit(&broker, "t").await;
+    let name = TopicName::new("t").unwrap();
+    let written = broker.inner.metadata.write(move |state| request::delete_topic(state, &name));
+    written.await.unwrap();
+    drop(broker);
+    // Half of its folders are gone, and the identity of another.
+    std::fs::remove_dir_all(folder.path().join("topics/t-0")).unwrap();
+    std::fs::remove_file(folder.path().join("topics/t-1/partition.json")).unwrap();
+
+    let broker = start(folder.path()).await;
+    assert!(broker.topics().get("t").is_err());
+    assert!(broker.topics().get("u").is_ok());
+    assert!(!folder.path().join("topics/t-1").exists());
+    assert!(broker.inner.image.load().deleted.is_empty());
+    create(&broker, "t").await;
+    let offsets = broker.fetch_offsets(&Principal::Anonymous, "g").await.unwrap();
+    assert!(offsets.is_empty(), "a new topic inherits no offsets: {offsets:?}");
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_leave_half_a_topic() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(folder.path()).await;
+    let configs = TopicConfigs::default();
+    let principal = Principal::Anonymous;
+    {
+        let creating = broker.create_topic(&principal, "t", Some(1), configs, Mode::Apply);
+        tokio::select! {
+            biased;
+            _ = creating => panic!("it waits for the disk at least once"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    // Those who change topics stand in a queue: this one is behind it.
+    create(&broker, "u").await;
+    assert!(broker.topics().get("t").is_ok());
+    assert!(broker.inner.image.load().topics.len() == 2);
+}
