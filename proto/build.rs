@@ -30,6 +30,7 @@ mod grpc {
         // Payloads come as `Bytes`: slices of the message received, not copies of it.
         tonic_prost_build::configure()
             .bytes(".")
+            .codec_path("crate::codec::BoundedCodec")
             .build_client(true)
             .build_server(true)
             .compile_fds(descriptors)?;

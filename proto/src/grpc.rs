@@ -6,10 +6,7 @@
 use crate::record;
 
 /// The generated messages, clients and servers.
-#[expect(
-    missing_docs,
-    reason = "generated code; the documentation is in the .proto files"
-)]
+#[expect(missing_docs, reason = "generated code; the documentation is in the .proto files")]
 pub mod v1 {
     tonic::include_proto!("cairn.v1");
 }

@@ -10,6 +10,8 @@
 //! because the broker and the client need it too.
 
 #[cfg(feature = "grpc")]
+pub mod codec;
+#[cfg(feature = "grpc")]
 mod grpc;
 pub mod partitioner;
 pub mod record;

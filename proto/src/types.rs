@@ -42,11 +42,7 @@ impl Offset {
 
     /// How many records lie in `earlier..self`; 0 when `earlier` is not earlier.
     pub const fn distance_from(self, earlier: Self) -> u64 {
-        if self.0 > earlier.0 {
-            self.0.abs_diff(earlier.0)
-        } else {
-            0
-        }
+        if self.0 > earlier.0 { self.0.abs_diff(earlier.0) } else { 0 }
     }
 }
 

@@ -21,12 +21,8 @@ const BOMB_BYTES: usize = 8 << 20;
 /// Room for what a decoder needs for itself, far below what comes out of it.
 const MEMORY_BYTES_MAX: usize = BOMB_BYTES / 2;
 
-const CODECS: [Compression; 4] = [
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
+const CODECS: [Compression; 4] =
+    [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
 /// Tells the child process what to do, and with which file.
 const WORK: &str = "BOMB_WORK";
@@ -80,17 +76,11 @@ fn expand(bytes: &Bytes) {
 }
 
 fn limits(expanded_bytes_max: usize) -> CheckLimits {
-    CheckLimits {
-        batch_bytes_max: usize::MAX,
-        expanded_bytes_max,
-    }
+    CheckLimits { batch_bytes_max: usize::MAX, expanded_bytes_max }
 }
 
 fn bomb(compression: Compression) -> Bytes {
-    let mut builder = BatchBuilder::new(BatchOptions {
-        compression,
-        ..BatchOptions::default()
-    });
+    let mut builder = BatchBuilder::new(BatchOptions { compression, ..BatchOptions::default() });
     builder
         .push(TimestampMs::new(0), None, Some(&vec![0; BOMB_BYTES]), &[])
         .expect("the record fits");

@@ -66,9 +66,7 @@ impl RecordBatch {
             return Err(BatchError::NotControl);
         }
         if self.header.compression() != Compression::None {
-            return Err(BatchError::MalformedControl {
-                reason: "it is compressed",
-            });
+            return Err(BatchError::MalformedControl { reason: "it is compressed" });
         }
         let mut records = self.records(0)?;
         let record = records.next().ok_or(BatchError::NoRecords)??;
@@ -93,10 +91,7 @@ impl Batches {
         let header = BatchHeader::parse(&self.rest)?;
         let needed = header.size_bytes();
         if needed > self.rest.len() {
-            return Err(BatchError::Truncated {
-                needed,
-                available: self.rest.len(),
-            });
+            return Err(BatchError::Truncated { needed, available: self.rest.len() });
         }
         let bytes = self.rest.split_to(needed);
         header.verify_crc(&bytes)?;

@@ -112,13 +112,7 @@ impl BatchBuilder {
             .get()
             .checked_sub(base.get())
             .ok_or(BuildError::TimestampTooFar { timestamp, base })?;
-        let record = RecordRef {
-            offset_delta: self.count,
-            timestamp_delta,
-            key,
-            value,
-            headers,
-        };
+        let record = RecordRef { offset_delta: self.count, timestamp_delta, key, value, headers };
         let length = record.length_field().ok_or(BuildError::TooLarge)?;
         let size_max = self.batch.len() + length as usize + LENGTH_PREFIX_BYTES_MAX;
         BatchHeader::length_field(size_max).ok_or(BuildError::TooLarge)?;
@@ -152,12 +146,8 @@ impl BatchBuilder {
         let codec = self.options.compression;
         let batch = match codec {
             Compression::None => self.batch,
-            _ => compression::compress(codec, &self.batch[HEADER_BYTES..], header_room()).map_err(
-                |error| BuildError::Compress {
-                    codec,
-                    reason: error.to_string(),
-                },
-            )?,
+            _ => compression::compress(codec, &self.batch[HEADER_BYTES..], header_room())
+                .map_err(|error| BuildError::Compress { codec, reason: error.to_string() })?,
         };
         seal(header, batch).ok_or(BuildError::TooLarge)
     }
@@ -179,9 +169,7 @@ impl BatchBuilder {
             record_count: self.count,
             ..EMPTY_HEADER
         };
-        let producer = options
-            .producer
-            .map(|(producer, sequence)| (producer, Some(sequence)));
+        let producer = options.producer.map(|(producer, sequence)| (producer, Some(sequence)));
         set_producer(&mut header, producer, options.transactional);
         Ok(header)
     }
@@ -198,14 +186,8 @@ pub fn stamp(
     let mut header = BatchHeader::parse(&batch)?;
     // Also so that damaged bytes do not get a CRC that calls them sound.
     header.verify_crc(&batch)?;
-    set_producer(
-        &mut header,
-        Some((producer, Some(base_sequence))),
-        transactional,
-    );
-    let mut batch = batch
-        .try_into_mut()
-        .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    set_producer(&mut header, Some((producer, Some(base_sequence))), transactional);
+    let mut batch = batch.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     write_header(header, &mut batch);
     Ok(batch.freeze())
 }
@@ -234,9 +216,8 @@ pub(super) fn set_producer(
 ) {
     header.producer_id = producer.map_or(-1, |(producer, _)| producer.id.get());
     header.producer_epoch = producer.map_or(-1, |(producer, _)| producer.epoch.get());
-    header.base_sequence = producer
-        .and_then(|(_, sequence)| sequence)
-        .map_or(-1, |sequence| sequence.get());
+    header.base_sequence =
+        producer.and_then(|(_, sequence)| sequence).map_or(-1, |sequence| sequence.get());
     match transactional {
         Transactional::Yes => header.set_transactional(),
         Transactional::No => header.clear_transactional(),

@@ -52,11 +52,7 @@ impl CheckedBatch {
         check_producer(batch.header())?;
         let found = walk_batch(&batch, limits)?;
         let control = read_control(&batch)?;
-        Ok(Self {
-            batch,
-            found,
-            control,
-        })
+        Ok(Self { batch, found, control })
     }
 
     /// The header as it came.
@@ -126,10 +122,7 @@ impl CheckedBatch {
         if append_time.is_some() || header.max_timestamp != self.header().max_timestamp {
             header.crc = crc_of(&header.to_bytes(), self.body());
         }
-        PlacedHeader {
-            bytes: header.to_bytes(),
-            header,
-        }
+        PlacedHeader { bytes: header.to_bytes(), header }
     }
 }
 
@@ -213,9 +206,7 @@ fn read_control(batch: &RecordBatch) -> Result<Option<ControlRecord>, BatchError
         return Ok(None);
     }
     if batch.header().record_count() != 1 {
-        return Err(BatchError::MalformedControl {
-            reason: "it must hold one record",
-        });
+        return Err(BatchError::MalformedControl { reason: "it must hold one record" });
     }
     batch.control_record().map(Some)
 }
@@ -258,9 +249,7 @@ fn walk<I: Input>(header: &BatchHeader, mut input: I) -> Result<Findings, BatchE
     }
     match input.is_at_end() {
         Ok(true) => Ok(findings),
-        Ok(false) => Err(BatchError::BytesBehindRecords {
-            record_count: header.record_count(),
-        }),
+        Ok(false) => Err(BatchError::BytesBehindRecords { record_count: header.record_count() }),
         Err(error) => Err(error.at(header.record_count(), header)),
     }
 }
@@ -273,10 +262,7 @@ impl Findings {
         record: &Fields<F>,
     ) -> Result<(), BatchError> {
         if i64::from(record.offset_delta) != i64::from(index) {
-            let reason = RecordError::OffsetDelta {
-                expected: index,
-                found: record.offset_delta,
-            };
+            let reason = RecordError::OffsetDelta { expected: index, found: record.offset_delta };
             return Err(BatchError::MalformedRecord { index, reason });
         }
         self.keyless_records += u32::from(record.key.is_none());
@@ -288,10 +274,7 @@ impl Findings {
             self.max_timestamp = timestamp;
             self.offset_delta_of_max_timestamp = index;
         }
-        self.min_timestamp = Some(
-            self.min_timestamp
-                .map_or(timestamp, |min| min.min(timestamp)),
-        );
+        self.min_timestamp = Some(self.min_timestamp.map_or(timestamp, |min| min.min(timestamp)));
         Ok(())
     }
 }

@@ -95,9 +95,7 @@ impl From<io::Error> for DecompressError {
     fn from(error: io::Error) -> Self {
         error
             .downcast::<Self>()
-            .unwrap_or_else(|error| Self::Malformed {
-                reason: error.to_string(),
-            })
+            .unwrap_or_else(|error| Self::Malformed { reason: error.to_string() })
     }
 }
 
@@ -112,13 +110,9 @@ pub fn decompress(
     let mut expanded = Vec::with_capacity(capacity);
     // One byte past the bound tells an expansion that fits it exactly from one that does not.
     let enough = (expanded_bytes_max as u64).saturating_add(1);
-    stream(codec, bytes, expanded_bytes_max)?
-        .take(enough)
-        .read_to_end(&mut expanded)?;
+    stream(codec, bytes, expanded_bytes_max)?.take(enough).read_to_end(&mut expanded)?;
     if expanded.len() > expanded_bytes_max {
-        return Err(DecompressError::TooLarge {
-            max: expanded_bytes_max,
-        });
+        return Err(DecompressError::TooLarge { max: expanded_bytes_max });
     }
     Ok(expanded.into())
 }
@@ -163,9 +157,7 @@ fn compress_gzip(bytes: &[u8], out: Vec<u8>) -> io::Result<Vec<u8>> {
 
 fn compress_lz4(bytes: &[u8], out: Vec<u8>) -> io::Result<Vec<u8>> {
     // Kafka's Java client reads only independent blocks.
-    let frame = FrameInfo::new()
-        .block_mode(BlockMode::Independent)
-        .block_size(BlockSize::Max64KB);
+    let frame = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
     let mut encoder = FrameEncoder::with_frame_info(frame, out);
     encoder.write_all(bytes)?;
     Ok(encoder.finish()?)
@@ -211,38 +203,21 @@ struct SnappyBlocks<'a> {
 impl<'a> SnappyBlocks<'a> {
     fn new(bytes: &'a [u8], expanded_bytes_max: usize) -> Self {
         let framed = bytes.starts_with(XERIAL_MAGIC) && bytes.len() >= XERIAL_HEADER.len();
-        let rest = if framed {
-            &bytes[XERIAL_HEADER.len()..]
-        } else {
-            bytes
-        };
-        Self {
-            rest,
-            framed,
-            block: Vec::new(),
-            position: 0,
-            expanded_bytes_max,
-        }
+        let rest = if framed { &bytes[XERIAL_HEADER.len()..] } else { bytes };
+        Self { rest, framed, block: Vec::new(), position: 0, expanded_bytes_max }
     }
 
     /// Expands the next block; there is one.
     fn expand_next(&mut self) -> io::Result<()> {
-        let compressed = if self.framed {
-            self.next_framed()?
-        } else {
-            std::mem::take(&mut self.rest)
-        };
+        let compressed =
+            if self.framed { self.next_framed()? } else { std::mem::take(&mut self.rest) };
         let size = snap::raw::decompress_len(compressed)?;
         if size > self.expanded_bytes_max {
-            let error = DecompressError::TooLarge {
-                max: self.expanded_bytes_max,
-            };
+            let error = DecompressError::TooLarge { max: self.expanded_bytes_max };
             return Err(io::Error::other(error));
         }
         if size > compressed.len().saturating_mul(SNAPPY_EXPANSION_MAX) {
-            return Err(io::Error::other(
-                "snappy block promises more than it can hold",
-            ));
+            return Err(io::Error::other("snappy block promises more than it can hold"));
         }
         self.block.resize(size, 0);
         snap::raw::Decoder::new().decompress(compressed, &mut self.block)?;

@@ -57,16 +57,10 @@ const TYPE_COMMIT: i16 = 1;
 
 impl ControlRecord {
     pub(super) fn read(record: &Record) -> Result<Self, BatchError> {
-        let key = record
-            .key
-            .as_ref()
-            .ok_or(malformed("its record has no key"))?;
-        let (version, rest) = key
-            .split_first_chunk::<2>()
-            .ok_or(malformed("its key is too short"))?;
-        let type_code = rest
-            .first_chunk::<2>()
-            .ok_or(malformed("its key is too short"))?;
+        let key = record.key.as_ref().ok_or(malformed("its record has no key"))?;
+        let (version, rest) =
+            key.split_first_chunk::<2>().ok_or(malformed("its key is too short"))?;
+        let type_code = rest.first_chunk::<2>().ok_or(malformed("its key is too short"))?;
         if i16::from_be_bytes(*version) < 0 {
             return Err(malformed("its key has a negative version"));
         }
@@ -76,28 +70,16 @@ impl ControlRecord {
             TYPE_COMMIT => EndTxnKind::Commit,
             _ => {
                 let (key, value) = (key.clone(), record.value.clone());
-                return Ok(Self::Unknown {
-                    type_code,
-                    key,
-                    value,
-                });
+                return Ok(Self::Unknown { type_code, key, value });
             }
         };
-        let value = record
-            .value
-            .as_ref()
-            .ok_or(malformed("its end marker has no value"))?;
-        Ok(Self::EndTxnMarker(EndTxnMarker {
-            kind,
-            coordinator_epoch: coordinator_epoch(value)?,
-        }))
+        let value = record.value.as_ref().ok_or(malformed("its end marker has no value"))?;
+        Ok(Self::EndTxnMarker(EndTxnMarker { kind, coordinator_epoch: coordinator_epoch(value)? }))
     }
 }
 
 fn coordinator_epoch(value: &[u8]) -> Result<CoordinatorEpoch, BatchError> {
-    let fields = value
-        .first_chunk::<6>()
-        .ok_or(malformed("its end marker is too short"))?;
+    let fields = value.first_chunk::<6>().ok_or(malformed("its end marker is too short"))?;
     let [v0, v1, epoch @ ..] = *fields;
     if i16::from_be_bytes([v0, v1]) < 0 {
         return Err(malformed("its end marker has a negative version"));

@@ -93,10 +93,7 @@ impl BatchHeader {
         }
         let fields = bytes
             .first_chunk::<HEADER_BYTES>()
-            .ok_or(BatchError::Truncated {
-                needed: HEADER_BYTES,
-                available: bytes.len(),
-            })?;
+            .ok_or(BatchError::Truncated { needed: HEADER_BYTES, available: bytes.len() })?;
         let header = Self::read(fields);
         header.check_shape()?;
         Ok(header)
@@ -121,9 +118,7 @@ impl BatchHeader {
 
     fn check_shape(&self) -> Result<(), BatchError> {
         if self.batch_length < LENGTH_MIN {
-            return Err(BatchError::BadLength {
-                batch_length: self.batch_length,
-            });
+            return Err(BatchError::BadLength { batch_length: self.batch_length });
         }
         for (field, value) in [
             ("base_offset", self.base_offset),
@@ -134,11 +129,7 @@ impl BatchHeader {
                 return Err(BatchError::NegativeField { field, value });
             }
         }
-        if self
-            .base_offset
-            .checked_add(i64::from(self.last_offset_delta))
-            .is_none()
-        {
+        if self.base_offset.checked_add(i64::from(self.last_offset_delta)).is_none() {
             return Err(BatchError::OffsetsOverflow {
                 base_offset: self.base_offset,
                 delta: self.last_offset_delta,
@@ -182,9 +173,7 @@ impl BatchHeader {
     /// The offset of the last record, as the batch was written. Compaction may have removed it;
     /// the number stays. Saturates at [`Offset::MAX`].
     pub fn last_offset(&self) -> Offset {
-        self.base_offset()
-            .checked_add(i64::from(self.last_offset_delta))
-            .unwrap_or(Offset::MAX)
+        self.base_offset().checked_add(i64::from(self.last_offset_delta)).unwrap_or(Offset::MAX)
     }
 
     /// The offset that the next batch begins at. Saturates at [`Offset::MAX`].
@@ -249,8 +238,7 @@ impl BatchHeader {
 
     /// When compaction may remove the batch's tombstones (KIP-534); `None` when it is not set.
     pub fn delete_horizon(&self) -> Option<TimestampMs> {
-        self.has(attribute::DELETE_HORIZON)
-            .then(|| self.base_timestamp())
+        self.has(attribute::DELETE_HORIZON).then(|| self.base_timestamp())
     }
 
     /// Who wrote the batch; `None` unless the writer is idempotent.
@@ -275,9 +263,7 @@ impl BatchHeader {
 
     /// The offset of one of this batch's records. Saturates at [`Offset::MAX`].
     pub fn offset_of(&self, record: &Record) -> Offset {
-        self.base_offset()
-            .checked_add(i64::from(record.offset_delta))
-            .unwrap_or(Offset::MAX)
+        self.base_offset().checked_add(i64::from(record.offset_delta)).unwrap_or(Offset::MAX)
     }
 
     /// The time of one of this batch's records. Saturates at the ends of the number space.
@@ -299,16 +285,11 @@ impl BatchHeader {
             });
         }
         if batch.len() > self.size_bytes() {
-            return Err(BatchError::TrailingBytes {
-                extra: batch.len() - self.size_bytes(),
-            });
+            return Err(BatchError::TrailingBytes { extra: batch.len() - self.size_bytes() });
         }
         let computed = crc32_iscsi(&batch[CRC_START..]);
         if computed != self.crc {
-            return Err(BatchError::CrcMismatch {
-                declared: self.crc,
-                computed,
-            });
+            return Err(BatchError::CrcMismatch { declared: self.crc, computed });
         }
         Ok(())
     }

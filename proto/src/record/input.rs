@@ -105,12 +105,7 @@ pub(super) fn read_record<I: Input>(
         on_header(key, read_nullable(input, "header value length")?);
     }
     match input.left_in_record() {
-        0 => Ok(Fields {
-            offset_delta,
-            timestamp_delta,
-            key,
-            value,
-        }),
+        0 => Ok(Fields { offset_delta, timestamp_delta, key, value }),
         extra => Err(RecordError::LeftOver { extra }.into()),
     }
 }
@@ -139,10 +134,7 @@ pub(super) struct SliceInput<'a> {
 
 impl<'a> SliceInput<'a> {
     pub(super) fn new(records: &'a [u8]) -> Self {
-        Self {
-            record: &[],
-            rest: records,
-        }
+        Self { record: &[], rest: records }
     }
 
     /// What follows the record.
@@ -163,10 +155,7 @@ impl<'a> Input for SliceInput<'a> {
 
     #[inline]
     fn enter_record(&mut self, len: usize) -> Result<(), ReadError> {
-        let (record, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(RecordError::CutShort)?;
+        let (record, rest) = self.rest.split_at_checked(len).ok_or(RecordError::CutShort)?;
         (self.record, self.rest) = (record, rest);
         Ok(())
     }
@@ -180,10 +169,7 @@ impl<'a> Input for SliceInput<'a> {
 
     #[inline]
     fn field(&mut self, len: usize) -> Result<&'a [u8], ReadError> {
-        let (field, rest) = self
-            .record
-            .split_at_checked(len)
-            .ok_or(RecordError::FieldPastEnd)?;
+        let (field, rest) = self.record.split_at_checked(len).ok_or(RecordError::FieldPastEnd)?;
         self.record = rest;
         Ok(field)
     }
@@ -244,11 +230,7 @@ impl<R: Read> StreamInput<R> {
 
     /// As [`StreamInput::fill`], where the stream must go on.
     fn fill_more(&mut self) -> Result<(), ReadError> {
-        if self.fill()? {
-            Ok(())
-        } else {
-            Err(RecordError::CutShort.into())
-        }
+        if self.fill()? { Ok(()) } else { Err(RecordError::CutShort.into()) }
     }
 }
 
@@ -271,19 +253,13 @@ impl<R: Read> Input for StreamInput<R> {
 
     #[inline]
     fn byte(&mut self) -> Result<u8, ReadError> {
-        let left = self
-            .left_in_record
-            .checked_sub(1)
-            .ok_or(RecordError::FieldPastEnd)?;
+        let left = self.left_in_record.checked_sub(1).ok_or(RecordError::FieldPastEnd)?;
         self.left_in_record = left;
         self.outer_byte()
     }
 
     fn field(&mut self, len: usize) -> Result<(), ReadError> {
-        let left = self
-            .left_in_record
-            .checked_sub(len)
-            .ok_or(RecordError::FieldPastEnd)?;
+        let left = self.left_in_record.checked_sub(len).ok_or(RecordError::FieldPastEnd)?;
         self.left_in_record = left;
         let mut unread = len;
         while unread > 0 {

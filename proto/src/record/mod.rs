@@ -49,10 +49,7 @@ mod control;
 mod error;
 mod header;
 mod input;
-#[expect(
-    clippy::module_inception,
-    reason = "a record is the item of the records module"
-)]
+#[expect(clippy::module_inception, reason = "a record is the item of the records module")]
 mod record;
 mod varint;
 

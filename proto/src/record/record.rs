@@ -49,11 +49,7 @@ pub struct Records {
 impl Records {
     /// `records`: what lies behind the header, decompressed.
     pub(super) fn new(header: BatchHeader, records: Bytes) -> Self {
-        Self {
-            header,
-            rest: records,
-            index: 0,
-        }
+        Self { header, rest: records, index: 0 }
     }
 
     fn read(&mut self) -> Result<Record, ReadError> {
@@ -61,10 +57,7 @@ impl Records {
         let slice = |field: &[u8]| self.rest.slice_ref(field);
         let mut headers = Vec::new();
         let fields = read_record(&mut input, |key, value| {
-            headers.push(Header {
-                key: slice(key),
-                value: value.map(slice),
-            });
+            headers.push(Header { key: slice(key), value: value.map(slice) });
         })?;
         let record = Record {
             offset_delta: not_negative("offset delta", fields.offset_delta)? as u32,
@@ -93,9 +86,7 @@ impl Iterator for Records {
             self.end();
             return leftover.then_some(Err(BatchError::BytesBehindRecords { record_count }));
         }
-        let record = self
-            .read()
-            .map_err(|error| error.at(self.index, &self.header));
+        let record = self.read().map_err(|error| error.at(self.index, &self.header));
         match record {
             Ok(_) => self.index += 1,
             Err(_) => self.end(),

@@ -152,10 +152,7 @@ mod tests {
     #[test]
     fn bits_past_the_width_are_refused() {
         assert_eq!(read_all_i32(&[0xff, 0xff, 0xff, 0xff, 0x1f]), None);
-        assert_eq!(
-            read_all_i32(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]),
-            None
-        );
+        assert_eq!(read_all_i32(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]), None);
         let mut too_wide = [0xff; 10];
         too_wide[9] = 0x02;
         assert_eq!(read_all_i64(&too_wide), None);

@@ -7,12 +7,7 @@ use super::*;
 type HeaderRef = (&'static [u8], Option<&'static [u8]>);
 
 /// A record to write: milliseconds after T0, key, value, headers.
-type Golden = (
-    i64,
-    Option<&'static [u8]>,
-    Option<&'static [u8]>,
-    &'static [HeaderRef],
-);
+type Golden = (i64, Option<&'static [u8]>, Option<&'static [u8]>, &'static [HeaderRef]);
 
 /// What the golden batches hold. Only the compressed ones hold the last record.
 const RECORDS: [Golden; 4] = [
@@ -86,18 +81,11 @@ fn expected(count: usize) -> Vec<Record> {
 
 fn read_all(bytes: Bytes) -> Vec<Record> {
     let batch = RecordBatch::parse(bytes).unwrap();
-    batch
-        .records(1 << 20)
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap()
+    batch.records(1 << 20).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 fn ours(compression: Compression, count: usize) -> Bytes {
-    let mut builder = BatchBuilder::new(BatchOptions {
-        compression,
-        ..BatchOptions::default()
-    });
+    let mut builder = BatchBuilder::new(BatchOptions { compression, ..BatchOptions::default() });
     for (after, key, value, headers) in RECORDS.into_iter().take(count) {
         builder.push(ms(T0 + after), key, value, headers).unwrap();
     }
@@ -161,11 +149,7 @@ fn every_header_field_is_where_kafka_has_it() {
     assert_eq!(header.max_timestamp(), ms(0x20));
     assert_eq!(header.producer(), Some(producer(5, 6)));
     assert_eq!(header.base_sequence(), Some(sequence(i32::MAX)));
-    assert_eq!(
-        header.last_sequence(),
-        Some(sequence(1)),
-        "sequences wrap to 0"
-    );
+    assert_eq!(header.last_sequence(), Some(sequence(1)), "sequences wrap to 0");
     assert_eq!(header.record_count(), 1);
     assert_eq!(header.to_bytes()[..], bytes[..]);
 }
@@ -188,13 +172,7 @@ fn a_transactional_batch_is_the_same_bytes() {
     );
     assert_eq!(named[16..], theirs[16..]);
     let unnamed = batch_of(BatchOptions::default(), &record);
-    let stamped = stamp(
-        unnamed,
-        producer(123_456, 7),
-        sequence(42),
-        Transactional::Yes,
-    )
-    .unwrap();
+    let stamped = stamp(unnamed, producer(123_456, 7), sequence(42), Transactional::Yes).unwrap();
     assert_eq!(stamped, named);
 }
 
@@ -207,22 +185,13 @@ fn end_markers_are_the_bytes_of_the_format() {
     let bytes = end_txn_marker(producer(1, 2), marker, ms(T0));
     let attributes = &bytes[21..23];
     assert_eq!(attributes, [0, 0x30]);
-    assert_eq!(
-        bytes[43..61],
-        unhex("0000000000000001 0002 ffffffff 00000001")
-    );
-    assert_eq!(
-        bytes[61..],
-        unhex("20 00 00 00 08 0000 0001 0c 0000 00000009 00")
-    );
+    assert_eq!(bytes[43..61], unhex("0000000000000001 0002 ffffffff 00000001"));
+    assert_eq!(bytes[61..], unhex("20 00 00 00 08 0000 0001 0c 0000 00000009 00"));
 
     let checked = check(bytes).unwrap();
     assert_eq!(checked.control(), Some(ControlRecord::EndTxnMarker(marker)));
     assert_eq!(checked.header().base_sequence(), None);
-    let abort = EndTxnMarker {
-        kind: EndTxnKind::Abort,
-        ..marker
-    };
+    let abort = EndTxnMarker { kind: EndTxnKind::Abort, ..marker };
     let checked = check(end_txn_marker(producer(1, 2), abort, ms(T0))).unwrap();
     assert_eq!(checked.control(), Some(ControlRecord::EndTxnMarker(abort)));
 }

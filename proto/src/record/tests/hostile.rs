@@ -11,13 +11,7 @@ fn sample(compression: Compression) -> Bytes {
         producer: Some((producer(5, 1), sequence(10))),
         ..BatchOptions::default()
     };
-    batch_of(
-        options,
-        &[
-            (0, Some("key"), Some("value")),
-            (1, None, Some("aaaaaaaaaaaaaaaaaaaa")),
-        ],
-    )
+    batch_of(options, &[(0, Some("key"), Some("value")), (1, None, Some("aaaaaaaaaaaaaaaaaaaa"))])
 }
 
 /// Base offset and leader epoch, which the log assigns, lie outside the CRC.
@@ -72,18 +66,10 @@ fn truncated_compressed_records_are_noticed() {
         for len in 0..body.len() - optional_end {
             let cut = sealed(header, &body[..len]);
             let found = check(cut).expect_err("the records end early");
-            assert_eq!(
-                found.kind(),
-                BatchErrorKind::Invalid,
-                "{codec} {len}: {found}"
-            );
+            assert_eq!(found.kind(), BatchErrorKind::Invalid, "{codec} {len}: {found}");
         }
         let longer = sealed(header, &[&body[..], b"stray"].concat());
-        assert_eq!(
-            check(longer).unwrap_err().kind(),
-            BatchErrorKind::Invalid,
-            "{codec}"
-        );
+        assert_eq!(check(longer).unwrap_err().kind(), BatchErrorKind::Invalid, "{codec}");
     }
 }
 
@@ -94,51 +80,26 @@ fn expansion_stops_at_the_bound() {
         let compressed = compression::compress(codec, &zeros, Vec::new()).unwrap();
         assert_eq!(decompress(codec, &compressed, zeros.len()).unwrap(), zeros);
         let found = decompress(codec, &compressed, zeros.len() - 1).unwrap_err();
-        assert_eq!(
-            found,
-            DecompressError::TooLarge {
-                max: zeros.len() - 1
-            },
-            "{codec}"
-        );
+        assert_eq!(found, DecompressError::TooLarge { max: zeros.len() - 1 }, "{codec}");
 
         let value = "0".repeat(zeros.len());
-        let options = BatchOptions {
-            compression: codec,
-            ..BatchOptions::default()
-        };
+        let options = BatchOptions { compression: codec, ..BatchOptions::default() };
         let bytes = batch_of(options, &[(0, None, Some(&value))]);
-        let limits = CheckLimits {
-            expanded_bytes_max: 50_000,
-            ..LIMITS
-        };
+        let limits = CheckLimits { expanded_bytes_max: 50_000, ..LIMITS };
         let checked = CheckedBatch::check(bytes, &limits);
         if codec == Compression::None {
             checked.expect("nothing expands, the batch's own limit is enough");
         } else {
-            assert_eq!(
-                checked.unwrap_err(),
-                BatchError::ExpandsTooFar { max: 50_000 },
-                "{codec}"
-            );
+            assert_eq!(checked.unwrap_err(), BatchError::ExpandsTooFar { max: 50_000 }, "{codec}");
         }
     }
 }
 
 #[test]
 fn snappy_is_read_without_framing_too() {
-    let raw = snap::raw::Encoder::new()
-        .compress_vec(&bare_record(0))
-        .unwrap();
+    let raw = snap::raw::Encoder::new().compress_vec(&bare_record(0)).unwrap();
     let attributes = i16::from(Compression::Snappy.code());
-    check(sealed(
-        BatchHeader {
-            attributes,
-            ..header_for(1)
-        },
-        &raw,
-    ))
-    .unwrap();
+    check(sealed(BatchHeader { attributes, ..header_for(1) }, &raw)).unwrap();
 }
 
 #[test]
@@ -160,20 +121,12 @@ fn the_densest_snappy_is_still_read() {
     // The bound on what a block can hold must not refuse honest data.
     let zeros = vec![0; 20_000_000];
     let raw = snap::raw::Encoder::new().compress_vec(&zeros).unwrap();
-    assert_eq!(
-        decompress(Compression::Snappy, &raw, zeros.len())
-            .unwrap()
-            .len(),
-        zeros.len()
-    );
+    assert_eq!(decompress(Compression::Snappy, &raw, zeros.len()).unwrap().len(), zeros.len());
 }
 
 /// Reads everything that there is to read.
 fn exercise(bytes: &Bytes) {
-    let limits = CheckLimits {
-        expanded_bytes_max: 1 << 16,
-        ..LIMITS
-    };
+    let limits = CheckLimits { expanded_bytes_max: 1 << 16, ..LIMITS };
     let _ = CheckedBatch::check(bytes.clone(), &limits);
     for batch in batches(bytes.clone()).flatten() {
         let _ = batch.control_record();
@@ -181,11 +134,7 @@ fn exercise(bytes: &Bytes) {
         for record in batch.records(1 << 16).into_iter().flatten().flatten() {
             let _ = (header.offset_of(&record), header.timestamp_of(&record));
         }
-        let _ = (
-            header.next_offset(),
-            header.last_sequence(),
-            header.producer(),
-        );
+        let _ = (header.next_offset(), header.last_sequence(), header.producer());
     }
 }
 

@@ -42,27 +42,12 @@ fn the_untouched_batch_is_sound() {
 fn shapes_that_are_refused() {
     let negative = |field, value| BatchError::NegativeField { field, value };
     let cases: [(Tweak, BatchError, BatchErrorKind); 7] = [
-        (
-            |h| h.base_offset = -1,
-            negative("base_offset", -1),
-            BatchErrorKind::Corrupt,
-        ),
-        (
-            |h| h.last_offset_delta = -2,
-            negative("last_offset_delta", -2),
-            BatchErrorKind::Corrupt,
-        ),
-        (
-            |h| h.record_count = -3,
-            negative("record_count", -3),
-            BatchErrorKind::Corrupt,
-        ),
+        (|h| h.base_offset = -1, negative("base_offset", -1), BatchErrorKind::Corrupt),
+        (|h| h.last_offset_delta = -2, negative("last_offset_delta", -2), BatchErrorKind::Corrupt),
+        (|h| h.record_count = -3, negative("record_count", -3), BatchErrorKind::Corrupt),
         (
             |h| h.base_offset = i64::MAX,
-            BatchError::OffsetsOverflow {
-                base_offset: i64::MAX,
-                delta: 1,
-            },
+            BatchError::OffsetsOverflow { base_offset: i64::MAX, delta: 1 },
             BatchErrorKind::Corrupt,
         ),
         (
@@ -72,17 +57,10 @@ fn shapes_that_are_refused() {
         ),
         (
             |h| h.last_offset_delta = 2,
-            BatchError::CountMismatch {
-                record_count: 2,
-                last_offset_delta: 2,
-            },
+            BatchError::CountMismatch { record_count: 2, last_offset_delta: 2 },
             BatchErrorKind::Invalid,
         ),
-        (
-            |h| h.record_count = 0,
-            BatchError::NoRecords,
-            BatchErrorKind::Invalid,
-        ),
+        (|h| h.record_count = 0, BatchError::NoRecords, BatchErrorKind::Invalid),
     ];
     for (tweak, error, kind) in cases {
         let found = refusal(tweaked(tweak));
@@ -108,12 +86,7 @@ fn a_length_below_a_header_is_refused() {
     for length in [i32::MIN, -1, 0, 48] {
         bytes[8..12].copy_from_slice(&length.to_be_bytes());
         let found = BatchHeader::parse(&bytes).unwrap_err();
-        assert_eq!(
-            found,
-            BatchError::BadLength {
-                batch_length: length
-            }
-        );
+        assert_eq!(found, BatchError::BadLength { batch_length: length });
     }
 }
 
@@ -123,10 +96,7 @@ fn exactly_one_batch_is_taken() {
     let two = [&batch[..], &batch[..]].concat();
     assert_eq!(refusal(two.into()), BatchError::TooManyBatches);
     let stray = [&batch[..], &[0; 70]].concat();
-    assert_eq!(
-        refusal(stray.clone().into()),
-        BatchError::TrailingBytes { extra: 70 }
-    );
+    assert_eq!(refusal(stray.clone().into()), BatchError::TrailingBytes { extra: 70 });
     assert_eq!(
         RecordBatch::parse(stray.into()).unwrap_err(),
         BatchError::TrailingBytes { extra: 70 }
@@ -136,19 +106,10 @@ fn exactly_one_batch_is_taken() {
 #[test]
 fn a_batch_over_the_limit_is_refused_unread() {
     let batch = tweaked(|_| ());
-    let limits = |batch_bytes_max| CheckLimits {
-        batch_bytes_max,
-        ..LIMITS
-    };
+    let limits = |batch_bytes_max| CheckLimits { batch_bytes_max, ..LIMITS };
     CheckedBatch::check(batch.clone(), &limits(batch.len())).unwrap();
     let found = CheckedBatch::check(batch.clone(), &limits(batch.len() - 1)).unwrap_err();
-    assert_eq!(
-        found,
-        BatchError::TooLarge {
-            size: batch.len(),
-            max: batch.len() - 1
-        }
-    );
+    assert_eq!(found, BatchError::TooLarge { size: batch.len(), max: batch.len() - 1 });
     // Also when only its header says so.
     let found = CheckedBatch::check(batch.slice(..61), &limits(61)).unwrap_err();
     assert_eq!(found.kind(), BatchErrorKind::TooLarge);
@@ -165,10 +126,7 @@ fn producer_fields_that_contradict_each_other_are_refused() {
     ];
     for tweak in cases {
         let found = refusal(tweaked(tweak));
-        assert!(
-            matches!(found, BatchError::ProducerFields { .. }),
-            "{found}"
-        );
+        assert!(matches!(found, BatchError::ProducerFields { .. }), "{found}");
         assert_eq!(found.kind(), BatchErrorKind::Invalid);
     }
 }
@@ -196,20 +154,10 @@ fn timestamps_that_do_not_exist_are_refused() {
     varint::put_i64(&mut record, i64::MAX);
     record.extend([0, 1, 1, 0]);
     let found = refusal(one_record(&record));
-    assert_eq!(
-        found,
-        BatchError::InvalidTimestamp {
-            index: 0,
-            base: T0,
-            delta: i64::MAX
-        }
-    );
+    assert_eq!(found, BatchError::InvalidTimestamp { index: 0, base: T0, delta: i64::MAX });
 
     let none = check(tweaked(|h| h.base_timestamp = -1)).unwrap();
-    assert_eq!(
-        (none.max_timestamp(), none.min_timestamp()),
-        (NO_TIMESTAMP, NO_TIMESTAMP)
-    );
+    assert_eq!((none.max_timestamp(), none.min_timestamp()), (NO_TIMESTAMP, NO_TIMESTAMP));
 }
 
 #[test]
@@ -224,31 +172,13 @@ fn records_that_do_not_parse_are_refused() {
         (&[0, 0, 0, 1, 3, 0], negative("value length", -2)),
         (&[0, 0, 0, 1, 1, 1], negative("header count", -1)),
         (&[0, 0, 0, 1, 1, 2, 1], negative("header key length", -1)),
-        (
-            &[0, 0, 0, 1, 1, 2, 0, 3],
-            negative("header value length", -2),
-        ),
+        (&[0, 0, 0, 1, 1, 2, 0, 3], negative("header value length", -2)),
         (&[0, 0, 0, 1, 1, 2], RecordError::FieldPastEnd),
         // Counts and lengths of 2 GiB.
-        (
-            &[0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f],
-            RecordError::FieldPastEnd,
-        ),
-        (
-            &[0, 0, 0, 0xfe, 0xff, 0xff, 0xff, 0x0f],
-            RecordError::FieldPastEnd,
-        ),
-        (
-            &[0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0],
-            RecordError::VarintTooLong,
-        ),
-        (
-            &[0, 0, 2, 1, 1, 0],
-            RecordError::OffsetDelta {
-                expected: 0,
-                found: 1,
-            },
-        ),
+        (&[0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f], RecordError::FieldPastEnd),
+        (&[0, 0, 0, 0xfe, 0xff, 0xff, 0xff, 0x0f], RecordError::FieldPastEnd),
+        (&[0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0], RecordError::VarintTooLong),
+        (&[0, 0, 2, 1, 1, 0], RecordError::OffsetDelta { expected: 0, found: 1 }),
     ];
     for (record, reason) in cases {
         assert_eq!(record_refusal(one_record(record)), reason, "{record:?}");
@@ -258,35 +188,23 @@ fn records_that_do_not_parse_are_refused() {
 #[test]
 fn counts_and_records_must_agree() {
     let body = [bare_record(0), bare_record(1)].concat();
-    assert_eq!(
-        record_refusal(sealed(header_for(3), &body)),
-        RecordError::CutShort
-    );
+    assert_eq!(record_refusal(sealed(header_for(3), &body)), RecordError::CutShort);
     assert_eq!(
         refusal(sealed(header_for(1), &body)),
         BatchError::BytesBehindRecords { record_count: 1 }
     );
     let cut = &body[..body.len() - 1];
-    assert_eq!(
-        record_refusal(sealed(header_for(2), cut)),
-        RecordError::CutShort
-    );
+    assert_eq!(record_refusal(sealed(header_for(2), cut)), RecordError::CutShort);
     let repeated = [bare_record(0), bare_record(0)].concat();
     assert_eq!(
         record_refusal(sealed(header_for(2), &repeated)),
-        RecordError::OffsetDelta {
-            expected: 1,
-            found: 0
-        }
+        RecordError::OffsetDelta { expected: 1, found: 0 }
     );
 }
 
 #[test]
 fn a_record_of_negative_length_is_refused() {
-    let reason = RecordError::Negative {
-        field: "length",
-        value: -1,
-    };
+    let reason = RecordError::Negative { field: "length", value: -1 };
     assert_eq!(record_refusal(sealed(header_for(1), &[1])), reason);
 }
 
@@ -296,29 +214,15 @@ fn the_same_faults_are_found_in_compressed_batches() {
         let sealed = |count, body: Vec<u8>| {
             let attributes = i16::from(codec.code());
             let body = compression::compress(codec, &body, Vec::new()).unwrap();
-            sealed(
-                BatchHeader {
-                    attributes,
-                    ..header_for(count)
-                },
-                &body,
-            )
+            sealed(BatchHeader { attributes, ..header_for(count) }, &body)
         };
         let two = [bare_record(0), bare_record(1)].concat();
         check(sealed(2, two.clone())).unwrap();
-        assert_eq!(
-            record_refusal(sealed(3, two.clone())),
-            RecordError::CutShort,
-            "{codec}"
-        );
+        assert_eq!(record_refusal(sealed(3, two.clone())), RecordError::CutShort, "{codec}");
         let behind = BatchError::BytesBehindRecords { record_count: 1 };
         assert_eq!(refusal(sealed(1, two)), behind, "{codec}");
         let past_end = vec![12, 0, 0, 0, 2, 1, 0];
-        assert_eq!(
-            record_refusal(sealed(1, past_end)),
-            RecordError::FieldPastEnd,
-            "{codec}"
-        );
+        assert_eq!(record_refusal(sealed(1, past_end)), RecordError::FieldPastEnd, "{codec}");
         let left_over = vec![14, 0, 0, 0, 1, 1, 0, 7];
         let reason = RecordError::LeftOver { extra: 1 };
         assert_eq!(record_refusal(sealed(1, left_over)), reason, "{codec}");
@@ -354,10 +258,7 @@ fn control_batches_hold_one_readable_record() {
             (h.producer_id, h.producer_epoch) = (5, 0);
         })),
     ] {
-        assert!(
-            matches!(bad, Err(BatchError::MalformedControl { .. })),
-            "{bad:?}"
-        );
+        assert!(matches!(bad, Err(BatchError::MalformedControl { .. })), "{bad:?}");
     }
     let unknown = end(&[0, 0, 0, 7], b"later").unwrap().control();
     let expected = ControlRecord::Unknown {
@@ -367,10 +268,7 @@ fn control_batches_hold_one_readable_record() {
     };
     assert_eq!(unknown, Some(expected));
     let longer = end(&[0, 0, 0, 1], &[0, 1, 0, 0, 0, 9, 1, 2]).unwrap();
-    assert!(matches!(
-        longer.control(),
-        Some(ControlRecord::EndTxnMarker(_))
-    ));
+    assert!(matches!(longer.control(), Some(ControlRecord::EndTxnMarker(_))));
 }
 
 #[test]
@@ -382,23 +280,10 @@ fn data_has_no_control_record() {
 #[test]
 fn an_emptied_batch_can_be_read_but_not_appended() {
     // What compaction leaves of a batch to keep its producer's sequence.
-    let mut header = BatchHeader {
-        last_offset_delta: 4,
-        ..header_for(0)
-    };
-    (
-        header.producer_id,
-        header.producer_epoch,
-        header.base_sequence,
-    ) = (5, 0, 10);
+    let mut header = BatchHeader { last_offset_delta: 4, ..header_for(0) };
+    (header.producer_id, header.producer_epoch, header.base_sequence) = (5, 0, 10);
     for code in 0..5 {
-        let bytes = sealed(
-            BatchHeader {
-                attributes: code,
-                ..header
-            },
-            &[],
-        );
+        let bytes = sealed(BatchHeader { attributes: code, ..header }, &[]);
         let batch = RecordBatch::parse(bytes.clone()).unwrap();
         assert_eq!(batch.records(0).unwrap().count(), 0);
         assert_eq!(batch.header().last_sequence(), Some(sequence(14)));
@@ -411,10 +296,7 @@ fn building_refuses_what_the_format_cannot_say() {
     let empty = BatchBuilder::new(BatchOptions::default());
     assert_eq!(empty.build(), Err(BuildError::NoRecords));
 
-    let options = BatchOptions {
-        transactional: Transactional::Yes,
-        ..BatchOptions::default()
-    };
+    let options = BatchOptions { transactional: Transactional::Yes, ..BatchOptions::default() };
     let mut orphan = BatchBuilder::new(options);
     orphan.push(ms(T0), None, None, &[]).unwrap();
     assert_eq!(orphan.build(), Err(BuildError::NoProducer));

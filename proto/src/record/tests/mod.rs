@@ -14,10 +14,7 @@ use super::{
 };
 use crate::types::*;
 
-const LIMITS: CheckLimits = CheckLimits {
-    batch_bytes_max: 1 << 20,
-    expanded_bytes_max: 1 << 20,
-};
+const LIMITS: CheckLimits = CheckLimits { batch_bytes_max: 1 << 20, expanded_bytes_max: 1 << 20 };
 
 /// 2020-09-13, in the middle of nothing.
 const T0: i64 = 1_600_000_000_000;
@@ -31,10 +28,7 @@ fn check(bytes: impl Into<Bytes>) -> Result<CheckedBatch, BatchError> {
 }
 
 fn producer(id: i64, epoch: i16) -> Producer {
-    Producer {
-        id: ProducerId::new(id).unwrap(),
-        epoch: ProducerEpoch::new(epoch).unwrap(),
-    }
+    Producer { id: ProducerId::new(id).unwrap(), epoch: ProducerEpoch::new(epoch).unwrap() }
 }
 
 fn sequence(value: i32) -> Sequence {

@@ -4,11 +4,8 @@ use super::*;
 
 /// The stored batch: placed header, then the body.
 fn stored(batch: &CheckedBatch, append_time: Option<TimestampMs>) -> RecordBatch {
-    let placed = batch.place(
-        Offset::new(1_000).unwrap(),
-        LeaderEpoch::new(7).unwrap(),
-        append_time,
-    );
+    let placed =
+        batch.place(Offset::new(1_000).unwrap(), LeaderEpoch::new(7).unwrap(), append_time);
     let bytes = [&placed.bytes()[..], batch.body()].concat();
     let stored = RecordBatch::parse(bytes.into()).expect("a placed batch has the right CRC");
     assert_eq!(stored.header(), placed.header());
@@ -18,11 +15,7 @@ fn stored(batch: &CheckedBatch, append_time: Option<TimestampMs>) -> RecordBatch
 }
 
 fn three_records() -> CheckedBatch {
-    let records = [
-        (0, Some("a"), Some("1")),
-        (9, None, Some("2")),
-        (9, Some("c"), None),
-    ];
+    let records = [(0, Some("a"), Some("1")), (9, None, Some("2")), (9, Some("c"), None)];
     check(batch_of(BatchOptions::default(), &records)).unwrap()
 }
 
@@ -38,15 +31,9 @@ fn only_base_offset_and_leader_epoch_change() {
 #[test]
 fn log_append_time_is_the_time_of_every_record() {
     let stored = stored(&three_records(), Some(ms(T0 + 5_000)));
-    assert_eq!(
-        stored.header().timestamp_type(),
-        TimestampType::LogAppendTime
-    );
+    assert_eq!(stored.header().timestamp_type(), TimestampType::LogAppendTime);
     for record in stored.records(0).unwrap() {
-        assert_eq!(
-            stored.header().timestamp_of(&record.unwrap()),
-            ms(T0 + 5_000)
-        );
+        assert_eq!(stored.header().timestamp_of(&record.unwrap()), ms(T0 + 5_000));
     }
 }
 
@@ -54,17 +41,10 @@ fn log_append_time_is_the_time_of_every_record() {
 fn a_wrong_max_timestamp_is_corrected() {
     let sent = three_records();
     for wrong in [-1, 0, i64::MAX] {
-        let header = BatchHeader {
-            max_timestamp: wrong,
-            ..*sent.header()
-        };
+        let header = BatchHeader { max_timestamp: wrong, ..*sent.header() };
         let batch = check(sealed(header, sent.body())).unwrap();
         assert_eq!(batch.max_timestamp(), ms(T0 + 9));
-        assert_eq!(
-            batch.offset_delta_of_max_timestamp(),
-            1,
-            "the first of those with it"
-        );
+        assert_eq!(batch.offset_delta_of_max_timestamp(), 1, "the first of those with it");
         assert_eq!(stored(&batch, None).header().max_timestamp(), ms(T0 + 9));
     }
 }
@@ -77,12 +57,7 @@ fn records_know_their_offset_and_time() {
         .records(0)
         .unwrap()
         .map(Result::unwrap)
-        .map(|record| {
-            (
-                header.offset_of(&record).get(),
-                header.timestamp_of(&record).get() - T0,
-            )
-        })
+        .map(|record| (header.offset_of(&record).get(), header.timestamp_of(&record).get() - T0))
         .collect();
     assert_eq!(places, [(1_000, 0), (1_001, 9), (1_002, 9)]);
 }

@@ -27,44 +27,31 @@ fn sent() -> impl Strategy<Value = Sent> {
     let header_key = select(vec![b"".to_vec(), b"a".to_vec(), b"\xff\x00".to_vec()]);
     let headers = vec((header_key, option::of(vec(any::<u8>(), 0..10))), 0..4);
     let timestamp = prop_oneof![-1..100i64, 0..=i64::MAX];
-    (timestamp, option::of(bytes()), option::of(bytes()), headers).prop_map(
-        |(timestamp, key, value, headers)| Sent {
-            timestamp,
-            key,
-            value,
-            headers,
-        },
-    )
+    (timestamp, option::of(bytes()), option::of(bytes()), headers)
+        .prop_map(|(timestamp, key, value, headers)| Sent { timestamp, key, value, headers })
 }
 
 fn options() -> impl Strategy<Value = BatchOptions> {
     let producer = (0..=i64::MAX, 0..=i16::MAX, 0..=i32::MAX)
         .prop_map(|(id, epoch, first)| (producer(id, epoch), sequence(first)));
     let transactional = select(vec![Transactional::No, Transactional::Yes]);
-    (
-        select(Compression::ALL.to_vec()),
-        option::of((producer, transactional)),
-    )
-        .prop_map(|(compression, producer)| BatchOptions {
+    (select(Compression::ALL.to_vec()), option::of((producer, transactional))).prop_map(
+        |(compression, producer)| BatchOptions {
             compression,
             producer: producer.map(|(producer, _)| producer),
             transactional: producer.map_or(Transactional::No, |(_, transactional)| transactional),
             base_offset: Offset::ZERO,
-        })
+        },
+    )
 }
 
 fn build(options: BatchOptions, sent: &[Sent]) -> Option<Bytes> {
     let mut builder = BatchBuilder::new(options);
     for record in sent {
-        let headers: Vec<_> = record
-            .headers
-            .iter()
-            .map(|(key, value)| (key.as_slice(), value.as_deref()))
-            .collect();
+        let headers: Vec<_> =
+            record.headers.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
-        builder
-            .push(ms(record.timestamp), key, value, &headers)
-            .ok()?;
+        builder.push(ms(record.timestamp), key, value, &headers).ok()?;
     }
     let size = builder.size_bytes();
     let bytes = builder.build().unwrap();
@@ -78,12 +65,7 @@ fn assert_same(sent: &Sent, read: &Record) {
     let headers: Vec<_> = read
         .headers
         .iter()
-        .map(|header| {
-            (
-                header.key.to_vec(),
-                header.value.as_ref().map(|value| value.to_vec()),
-            )
-        })
+        .map(|header| (header.key.to_vec(), header.value.as_ref().map(|value| value.to_vec())))
         .collect();
     assert_eq!(sent.headers, headers);
 }
@@ -147,11 +129,7 @@ proptest! {
 #[test]
 fn fields_are_slices_of_the_batch() {
     let bytes = batch_of(BatchOptions::default(), &[(0, Some("key"), Some("value"))]);
-    let record = RecordBatch::parse(bytes.clone())
-        .unwrap()
-        .records(0)
-        .unwrap()
-        .next();
+    let record = RecordBatch::parse(bytes.clone()).unwrap().records(0).unwrap().next();
     let value = record.unwrap().unwrap().value.unwrap();
     assert!(bytes.as_ptr_range().contains(&value.as_ptr()));
 }
@@ -163,12 +141,6 @@ fn a_batch_that_is_not_shared_is_stamped_in_place() {
     let stamped = |bytes| stamp(bytes, producer(1, 0), Sequence::ZERO, Transactional::No).unwrap();
     let copy = stamped(bytes);
     assert_ne!(copy.as_ptr(), before);
-    assert_eq!(
-        RecordBatch::parse(shared.clone())
-            .unwrap()
-            .header()
-            .producer(),
-        None
-    );
+    assert_eq!(RecordBatch::parse(shared.clone()).unwrap().header().producer(), None);
     assert_eq!(stamped(shared).as_ptr(), before);
 }
