@@ -140,6 +140,8 @@ impl RequestError {
             | Code::Cancelled
             | Code::Aborted
             | Code::DeadlineExceeded => Self::ConnectionLost { address, reason },
+            // No broker lacks a call of this contract: whoever answers is something else.
+            Code::Unimplemented => Self::BadAnswer { address, detail: reason },
             _ => Self::Refused(plain_refusal(&status)),
         }
     }

@@ -16,6 +16,16 @@ pub(crate) fn replace(folder: &Folder, name: &FileName, bytes: &[u8]) -> Result<
     folder.sync()
 }
 
+/// Gives `name` new contents that survive power loss once the folder is synced, which is the
+/// caller's business.
+pub(crate) fn replace_unsynced(
+    folder: &Folder,
+    name: &FileName,
+    bytes: &[u8],
+) -> Result<(), FileError> {
+    write_aside(folder, name, bytes, Synced::Yes)
+}
+
 /// Gives `name` new contents that survive the process, and power loss with some luck. The bytes
 /// must be recognisable: after power loss the file may be old, empty or torn.
 pub(crate) fn replace_hint(

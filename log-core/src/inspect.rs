@@ -155,13 +155,20 @@ impl Iterator for Batches {
         let step = match self.walk.next() {
             Ok(None) => return None,
             Ok(Some(located)) => self.opened.read(&located),
-            Err(WalkError::Damaged(damage)) => Err(damage.into()),
+            Err(WalkError::Damaged(damage)) => match self.opened.ends_with_room(damage.position) {
+                Ok(true) => return None,
+                Ok(false) => Err(damage.into()),
+                Err(error) => Err(error.into()),
+            },
             Err(WalkError::File(error)) => Err(error.into()),
         };
         self.ended = step.is_err();
         Some(step)
     }
 }
+
+/// How much is compared with zeros at a time.
+const ROOM_CHUNK_BYTES: usize = 64 << 10;
 
 /// One log file, open to read.
 struct Opened {
@@ -260,7 +267,9 @@ impl Opened {
                 }
                 Ok(None) => break true,
                 Err(WalkError::Damaged(damage)) => {
-                    report.damages.push(damage);
+                    if !self.ends_with_room(damage.position)? {
+                        report.damages.push(damage);
+                    }
                     break false;
                 }
                 Err(WalkError::File(error)) => return Err(error.into()),
@@ -275,6 +284,20 @@ impl Opened {
         }
         self.verify_indexes(seal.map(|seal| seal.indexes), report)?;
         Ok(next_offset)
+    }
+
+    /// Whether only zeros follow byte `start`: room that a log which was not closed had made ahead.
+    fn ends_with_room(&self, mut start: u64) -> Result<bool, FileError> {
+        let mut chunk = vec![0; ROOM_CHUNK_BYTES];
+        while start < self.len {
+            let read =
+                self.file.read_at(&mut chunk, start).map_err(failed("read", self.path.clone()))?;
+            if read == 0 || chunk[..read].iter().any(|byte| *byte != 0) {
+                return Ok(read == 0);
+            }
+            start += read as u64;
+        }
+        Ok(true)
     }
 
     fn verify_seal(&self, report: &mut VerifyReport) -> Result<Option<Seal>, InspectError> {

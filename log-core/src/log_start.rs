@@ -33,5 +33,7 @@ pub(crate) fn read(folder: &Folder) -> Result<Offset, OpenError> {
 fn decode(bytes: &[u8]) -> Result<Offset, CheckpointDamage> {
     let (_, payload) = unframe(CheckpointKind::LogStart, VERSION, bytes)?;
     let mut reader = Reader::new(payload);
-    Ok(reader.take_offset()?)
+    let offset = reader.take_offset()?;
+    reader.finish()?;
+    Ok(offset)
 }

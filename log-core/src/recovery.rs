@@ -381,6 +381,10 @@ impl Run {
         let (states, from) = newest_snapshot(folder, &survey.snapshots, newest)?;
         replay.producers = states;
         report.damages.extend(replay.walk(&below, from, plan.from, &mut unsealed)?);
+        // Nobody misses what is deleted.
+        let deleted = below.iter().filter(|segment| Some(segment.base()) < plan.floor);
+        let deleted: Vec<PathBuf> = deleted.map(|segment| segment.log_path()).collect();
+        report.damages.retain(|damage| !deleted.contains(&damage.file));
         Ok(Self { plan, segments, replay, unsealed, report })
     }
 
@@ -518,9 +522,11 @@ impl Run {
     /// Power loss may take records that were deleted, but not that they were: the log then ends
     /// before its start. Nothing of it is left to read; it goes on from there.
     fn begin_again(&mut self, folder: &Folder, log_start: Offset) -> Result<(), OpenError> {
+        self.unsealed.clear();
+        self.replay.producers.forget_txns();
+        write_snapshot(folder, log_start, &self.replay.producers)?;
         let active = ActiveSegment::create(folder, log_start)?;
         folder.sync()?;
-        self.unsealed.clear();
         for deleted in std::mem::replace(&mut self.segments, vec![Arc::clone(active.segment())]) {
             deleted.remove_files()?;
         }
@@ -598,7 +604,6 @@ fn known_segments(
         });
         if *base < plan.from.segment {
             match seal {
-                Some(_) if Some(*base) < plan.floor => {}
                 Some(seal) => report.damages.extend(check_seal(&segment, &seal, next)),
                 None => {
                     report.damages.extend(find_end(&segment)?);
@@ -776,17 +781,18 @@ fn read_snapshot(folder: &Folder, offset: Offset) -> Result<Option<ProducerState
     Ok(Some(states))
 }
 
-/// Writes the producer state as of `offset`, in Kafka's format, with our window beside it. A hint:
-/// without it a start replays more of the log.
+/// Writes the producer state as of `offset`, in Kafka's format, with our window beside it. Once
+/// the folder is synced too, what lies before `offset` may be deleted: without a snapshot, a start
+/// has to replay it.
 pub(crate) fn write_snapshot(
     folder: &Folder,
     offset: Offset,
     states: &ProducerStates,
 ) -> Result<(), FileError> {
     let window = crate::producer::window::encode(states);
-    crate::durable::replace_hint(folder, &FileName::Window(offset), &window)?;
+    crate::durable::replace_unsynced(folder, &FileName::Window(offset), &window)?;
     let snapshot = crate::producer::snapshot::encode(states);
-    crate::durable::replace_hint(folder, &FileName::Snapshot(offset), &snapshot)
+    crate::durable::replace_unsynced(folder, &FileName::Snapshot(offset), &snapshot)
 }
 
 /// Rebuilds a segment's indexes from its log file.
@@ -953,5 +959,109 @@ fn into_open_error(error: ReadError) -> OpenError {
         ReadError::Damaged { damage, .. } => damage.into(),
         ReadError::File(error) => error.into(),
         ReadError::OutOfRange { .. } => unreachable!("recovery asks for no offset"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Disk;
+
+    fn offset(value: i64) -> Offset {
+        Offset::new(value).unwrap()
+    }
+
+    fn tail(segment: i64, position: u64) -> Tail {
+        Tail { offset: offset(segment), segment: offset(segment), position }
+    }
+
+    fn checkpoint(left_as: LeftAs, recovery_point: Tail) -> LogCheckpoint {
+        let (indexes, epochs) = Default::default();
+        LogCheckpoint { left_as, recovery_point, active_since: None, indexes, epochs }
+    }
+
+    /// Segments of 1000 bytes at offsets 0 and 10, and one of 300 at 20; `sealed` ones have seals.
+    fn folder(sealed: &[i64]) -> (tempfile::TempDir, Folder, Survey) {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::new(root.path().to_path_buf(), Arc::new(Disk));
+        let logs = [(0, 1000), (10, 1000), (20, 300)];
+        let logs = logs.map(|(base, bytes)| (offset(base), bytes)).into();
+        for base in sealed {
+            let (log_crc, indexes) = Default::default();
+            let next_offset = offset(base + 10);
+            let seal = Seal { log_bytes: 1000, log_crc, next_offset, indexes };
+            seal.write(&folder, offset(*base)).unwrap();
+        }
+        (root, folder, Survey { logs, ..Survey::default() })
+    }
+
+    /// Where looking starts, row by row: what the checkpoint says, which segments are sealed,
+    /// where the log starts.
+    #[test]
+    fn each_state_of_a_folder_has_its_row() {
+        use FoundAs::{Clean, Crashed};
+        let clean = |segment, position| Some(checkpoint(LeftAs::Clean, tail(segment, position)));
+        let running =
+            |segment, position| Some(checkpoint(LeftAs::Running, tail(segment, position)));
+        let none: &[i64] = &[];
+        let rows = [
+            // A checkpoint that fits decides.
+            (clean(20, 300), none, 0, Clean, tail(20, 300)),
+            (running(20, 300), none, 0, Crashed, tail(20, 300)),
+            (running(20, 100), none, 0, Crashed, tail(20, 100)),
+            (running(10, 700), none, 0, Crashed, tail(10, 700)),
+            (running(10, 700), &[0, 10], 0, Crashed, tail(10, 700)),
+            // A clean stop counts only as long as nothing was written since.
+            (clean(20, 299), none, 0, Crashed, tail(20, 299)),
+            (clean(10, 1000), none, 0, Crashed, tail(10, 1000)),
+            // Without one that fits, the seals say what was synced.
+            (None, none, 0, Crashed, tail(0, 0)),
+            (None, &[0], 0, Crashed, tail(10, 0)),
+            (None, &[0, 10], 0, Crashed, tail(20, 0)),
+            (None, &[10], 0, Crashed, tail(20, 0)),
+            (None, &[20], 0, Crashed, tail(0, 0)),
+            (clean(20, 301), &[0], 0, Crashed, tail(10, 0)),
+            (running(15, 1), &[0], 0, Crashed, tail(10, 0)),
+            // What lies before the segment of the log's start is deleted.
+            (None, none, 9, Crashed, tail(0, 0)),
+            (None, none, 10, Crashed, tail(10, 0)),
+            (None, &[0], 25, Crashed, tail(20, 0)),
+            (running(0, 10), none, 12, Crashed, tail(10, 0)),
+            (running(10, 10), none, 12, Crashed, tail(10, 10)),
+        ];
+        for (checkpoint, sealed, log_start, found_as, from) in rows {
+            let what = format!("{checkpoint:?}, sealed {sealed:?}, start {log_start}");
+            let (_root, folder, survey) = folder(sealed);
+            let plan =
+                Plan::make(&folder, &survey, offset(log_start), checkpoint).unwrap().unwrap();
+            assert_eq!((plan.found_as, plan.from), (found_as, from), "{what}");
+        }
+    }
+
+    #[test]
+    fn only_bytes_that_were_synced_and_not_deleted_are_missed() {
+        let rows = [
+            (tail(20, 300), 0, false),
+            (tail(20, 301), 0, true),
+            (tail(30, 1), 0, true),
+            (tail(30, 0), 0, false),
+            (tail(5, 500), 0, true),
+            (tail(5, 500), 10, false),
+        ];
+        for (recovery_point, log_start, is_lost) in rows {
+            let (_root, folder, survey) = folder(&[]);
+            let checkpoint = Some(checkpoint(LeftAs::Running, recovery_point));
+            let plan =
+                Plan::make(&folder, &survey, offset(log_start), checkpoint).unwrap().unwrap();
+            assert_eq!(plan.lost.is_some(), is_lost, "{recovery_point:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_a_log_needs_no_plan() {
+        let (_root, folder, _) = folder(&[]);
+        let checkpoint = Some(checkpoint(LeftAs::Clean, tail(20, 300)));
+        let plan = Plan::make(&folder, &Survey::default(), offset(0), checkpoint).unwrap();
+        assert!(plan.is_none());
     }
 }

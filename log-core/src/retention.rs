@@ -51,9 +51,9 @@ struct Candidate {
 }
 
 /// How many segments from the front are due. `total_bytes` counts all segments, the active one
-/// too; `candidates` are those that may go.
+/// too; `candidates` are those that may go, and are looked at only as far as they are due.
 fn due(
-    candidates: &[Candidate],
+    candidates: impl IntoIterator<Item = Candidate>,
     total_bytes: u64,
     log_start: Offset,
     config: &LogConfig,
@@ -83,7 +83,7 @@ fn due(
 
 impl Inner {
     pub(crate) fn apply_retention(&self) -> Result<Retired, RetentionError> {
-        // Holding the commit lock keeps a commit from syncing a file that is being removed.
+        // Holding the commit lock keeps a commit from syncing what is about to be removed.
         let mut progress = self.flush.hold();
         self.check_open()?;
         if self.roll_expired() == Rolled::Yes {
@@ -92,14 +92,24 @@ impl Inner {
         }
         let segments = self.segments.all();
         let durable = self.marks.synced_tail().segment;
-        let mut candidates = Vec::new();
-        for segment in segments.iter().take_while(|segment| segment.base() < durable) {
-            candidates.push(candidate(segment));
-        }
+        let durable = segments.iter().take_while(|segment| segment.base() < durable);
+        let candidates = durable.map(|segment| candidate(segment));
         let total = self.segments.bytes();
         let log_start = self.marks.offsets().log_start;
-        let count = due(&candidates, total, log_start, &self.config.load(), self.clock.now());
-        self.retire(&segments, count)
+        let count = due(candidates, total, log_start, &self.config.load(), self.clock.now());
+        let (retired, noted) = self.retire(&segments, count)?;
+        // Removing large files takes its time, and no commit is concerned any more. Only where the
+        // order of removals matters nobody else may begin.
+        let _alone = (noted == StartNoted::No).then_some(progress);
+        let bytes = retired.iter().map(|segment| segment.end()).sum();
+        for segment in &retired {
+            segment.remove_files()?;
+            if noted == StartNoted::No {
+                self.folder.sync()?;
+            }
+        }
+        let log_start = self.marks.offsets().log_start;
+        Ok(Retired { segments: retired.len(), bytes, log_start })
     }
 
     pub(crate) fn delete_records_before(&self, offset: Offset) -> Result<Offset, RetentionError> {
@@ -138,29 +148,25 @@ impl Inner {
         }
     }
 
-    fn retire(&self, segments: &[Arc<Segment>], count: usize) -> Result<Retired, RetentionError> {
-        let bytes = segments[..count].iter().map(|segment| segment.end()).sum();
-        if count > 0 {
-            let start = segments[count].base();
-            let noted = match self.move_start(start) {
-                Err(error) if error.is_disk_full() => StartNoted::No,
-                moved => moved.map(|()| StartNoted::Yes)?,
-            };
-            self.flush.unseal(start, &self.folder);
-            self.marks.start_moved(start);
-            // The writer alone changes the list, so this takes its lock.
-            let retired = {
-                let _writer = self.writer.lock();
-                self.segments.retire_front(count)
-            };
-            for segment in retired {
-                segment.remove_files()?;
-                if noted == StartNoted::No {
-                    self.folder.sync()?;
-                }
-            }
+    /// Takes the first `count` segments out of the log; their files are still there.
+    fn retire(
+        &self,
+        segments: &[Arc<Segment>],
+        count: usize,
+    ) -> Result<(Vec<Arc<Segment>>, StartNoted), RetentionError> {
+        if count == 0 {
+            return Ok((Vec::new(), StartNoted::Yes));
         }
-        Ok(Retired { segments: count, bytes, log_start: self.marks.offsets().log_start })
+        let start = segments[count].base();
+        self.flush.unseal(start, &self.folder);
+        let noted = match self.move_start(start) {
+            Err(error) if error.is_disk_full() => StartNoted::No,
+            moved => moved.map(|()| StartNoted::Yes)?,
+        };
+        self.marks.start_moved(start);
+        // The writer alone changes the list, so this takes its lock.
+        let _writer = self.writer.lock();
+        Ok((self.segments.retire_front(count), noted))
     }
 
     fn move_start(&self, offset: Offset) -> Result<(), FileError> {
@@ -213,7 +219,8 @@ mod tests {
 
     fn count(candidates: &[Candidate], total: u64, start: i64, config: &LogConfig) -> usize {
         let now = TimestampMs::new(1000);
-        due(candidates, total, Offset::new(start).unwrap(), config, now)
+        let start = Offset::new(start).unwrap();
+        due(candidates.iter().copied(), total, start, config, now)
     }
 
     #[test]

@@ -298,6 +298,21 @@ fn records_without_a_time_have_no_timestamp_to_find() {
 }
 
 #[test]
+fn records_without_a_time_do_not_count_as_old() {
+    let home = Home::with(LogConfig { retention_ms: Some(1000), ..small_segments() });
+    let log = home.open();
+    for n in 0..6 {
+        log.put_durable(&data(format!("n{n}"), 1).stamped(&[-1]).padded(400));
+    }
+    log.tick();
+    assert_eq!(log.apply_retention().unwrap().segments, 0);
+    let log = reopen(&home, log, Ending::Clean);
+    assert_eq!(log.apply_retention().unwrap().segments, 0);
+    assert_eq!(log.values().len(), 6);
+    log.stop();
+}
+
+#[test]
 fn with_log_append_time_the_log_stamps_every_record() {
     let timestamp_type = TimestampType::LogAppendTime;
     let home = Home::with(LogConfig { timestamp_type, ..LogConfig::default() });

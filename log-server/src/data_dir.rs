@@ -55,6 +55,12 @@ pub enum DataDirError {
         /// Something that lies in it.
         found: String,
     },
+    /// There is a file of that name.
+    #[error("{} is not a folder: use another --data", path.display())]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file operation failed.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
@@ -96,7 +102,7 @@ impl DataDir {
     /// Locks the folder, making it if it is missing, and finds out how it was left. From here on
     /// it counts as left uncleanly, until [`DataDir::mark_clean_stop`].
     pub fn open(path: &Path, storage: Arc<dyn Storage>) -> Result<Self, DataDirError> {
-        storage.create_folder(path).map_err(failed("make", path))?;
+        make(path, &*storage)?;
         let lock = lock(path)?;
         let reserve = Reserve::open(path);
         let is_new = claim_layout(path, &*storage)?;
@@ -153,6 +159,13 @@ impl DataDir {
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     move |source| DataDirError::Io { operation, path: path.to_owned(), source }
+}
+
+fn make(folder: &Path, storage: &dyn Storage) -> Result<(), DataDirError> {
+    storage.create_folder(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => DataDirError::NotAFolder { path: folder.to_owned() },
+        _ => failed("make", folder)(error),
+    })
 }
 
 fn lock(folder: &Path) -> Result<File, DataDirError> {

@@ -348,8 +348,12 @@ pub enum StartError {
 }
 
 impl ProduceError {
-    /// The log of `partition` did not take the records.
+    /// The log of `partition` did not take the records. Of a topic that was deleted meanwhile that
+    /// is all there is to say: what its log says of it is of no use to anybody.
     pub(crate) fn append(partition: &crate::partition::Partition, source: AppendError) -> Self {
+        if partition.is_deleted() {
+            return LookupError::UnknownTopic { name: partition.topic.to_string() }.into();
+        }
         let (topic, partition) = (partition.topic.clone(), partition.number);
         Self::Append { topic, partition, source }
     }

@@ -18,11 +18,13 @@
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use log_server::shutdown::Signals;
 //! use log_server::{Server, ServerConfig};
 //!
+//! let mut signals = Signals::listen()?;
 //! let server = Server::start(ServerConfig::default()).await?;
 //! println!("gRPC on {}", server.grpc_address());
-//! server.run_until(log_server::shutdown::signal()).await?;
+//! server.run_until(signals.next()).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -30,6 +32,7 @@
 pub mod broker;
 pub mod config;
 pub mod data_dir;
+pub mod descriptors;
 pub mod error;
 pub mod housekeeping;
 pub mod limits;

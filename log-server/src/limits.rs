@@ -24,6 +24,10 @@ pub const COMMITTED_OFFSETS_MAX: usize = 1_000_000;
 /// Partitions in one Consume call.
 pub const CONSUME_PARTITIONS_MAX: usize = 10_000;
 
+/// Largest gRPC message of a call that carries no records. Made of many empty parts, such a message
+/// takes some forty times its size in memory once it is decoded.
+pub const CONTROL_REQUEST_BYTES_MAX: usize = 4 << 20;
+
 /// Requests of one ProduceStream that may be waiting for their answers.
 pub const STREAM_IN_FLIGHT_MAX: usize = 1024;
 

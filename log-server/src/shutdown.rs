@@ -1,19 +1,34 @@
 //! What tells a broker to stop.
+//!
+//! The rule: whoever runs a broker listens before anybody is told that it is ready, because a
+//! signal that nobody listens to ends the process on the spot. Once listened to, a signal never
+//! has its usual effect again, so a second one must be waited for as well: it is what ends a stop
+//! that takes too long for somebody.
 
-/// Completes at the first SIGTERM or SIGINT. A second one then has its usual effect, so that a
-/// stop that hangs can be ended by hand.
-pub async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (mut terminate, mut interrupt) = match (terminate, interrupt) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::warn!(%error, "signals cannot be listened to: only kill -9 will stop this");
-            return std::future::pending().await;
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// SIGTERM, which init systems send, and SIGINT, which Ctrl-C sends.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on. Needs a tokio runtime.
+    pub fn listen() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Completes at the next signal, or at once if one came since the last.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use log_client::{
     Client, ConsumeError, Consumer, ConsumerBatch, Event, GroupOffset, Isolation, OffsetSpec,
-    StartAt, types::Offset,
+    PartitionOffset, StartAt, types::Offset,
 };
 
 use super::BrokerArgs;
@@ -51,7 +51,7 @@ pub(super) struct ConsumeArgs {
     topic: String,
     #[command(flatten)]
     broker: BrokerArgs,
-    /// Where to start; with --group, where nothing is committed
+    /// Where to start; with --group, where nothing is committed or what follows was deleted
     #[arg(long, value_name = "PLACE", default_value = "earliest")]
     from: Position,
     /// Where to end; the record there is not shown
@@ -140,7 +140,7 @@ impl Plan {
         let numbers = partitions(args, client).await?;
         let ends = ends(args, client, &numbers).await?;
         let committed = match &args.group {
-            Some(group) => client.committed_offsets(group, &[&args.topic]).await?,
+            Some(group) => committed(args, client, group, &numbers).await?,
             None => Vec::new(),
         };
         let partition = |(number, end): (u32, Option<Offset>)| {
@@ -212,6 +212,34 @@ async fn partitions(args: &ConsumeArgs, client: &Client) -> Result<Vec<u32>> {
     numbers.sort_unstable();
     numbers.dedup();
     Ok(numbers)
+}
+
+/// Where the group goes on. What it would have read next may be past its retention: that is told,
+/// and for the rest of the partition the group counts as one without a commit, because otherwise
+/// it could never go on.
+async fn committed(
+    args: &ConsumeArgs,
+    client: &Client,
+    group: &str,
+    numbers: &[u32],
+) -> Result<Vec<GroupOffset>> {
+    let mut committed = client.committed_offsets(group, &[&args.topic]).await?;
+    let log_starts =
+        client.admin().list_offsets(&args.topic, numbers, OffsetSpec::LogStart).await?;
+    committed.retain(|commit| {
+        let of_partition = |start: &&PartitionOffset| start.partition == commit.partition;
+        let log_start = log_starts.iter().find(of_partition).and_then(|start| start.offset);
+        let lost = log_start.filter(|log_start| commit.offset < *log_start);
+        if let Some(log_start) = lost {
+            output::note(&format!(
+                "warning: {}-{}: group {group} missed offsets {} to {log_start}, which are past \
+                 their retention: it goes on as --from says",
+                args.topic, commit.partition, commit.offset
+            ));
+        }
+        lost.is_none()
+    });
+    Ok(committed)
 }
 
 /// Where each of these partitions ends, as the arguments say.

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use clap::Args;
-use log_server::{Server, Settings, config::Entry};
+use log_server::{Server, Settings, config::Entry, shutdown::Signals};
+use tokio::sync::oneshot;
 
 use super::config::SettingsArgs;
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Settings: flags go over CAIRN_* variables, these over the file, the file over the defaults.
-SIGTERM and SIGINT stop it cleanly.
+SIGTERM and SIGINT stop it cleanly; a second one does not wait for the end of that.
 
 Examples:
   cairn serve
@@ -28,9 +29,35 @@ pub(super) struct ServeArgs {
 
 pub(super) async fn run(args: ServeArgs) -> Result<()> {
     let settings = args.settings.load()?;
-    let server = Server::start(settings.config().clone()).await.map_err(CliError::from_error)?;
-    announce(&settings, server.grpc_address(), server.http_address())?;
-    server.run_until(log_server::shutdown::signal()).await.map_err(CliError::from_error)
+    log_server::descriptors::raise_limit();
+    let mut signals = Signals::listen()
+        .map_err(|error| CliError::new(format!("cannot listen to signals: {error}")))?;
+    let server = tokio::select! {
+        started = Server::start(settings.config().clone()) => started.map_err(CliError::from_error)?,
+        () = signals.next() => return Err(CliError::new("stopped before it was ready")),
+    };
+    match announce(&settings, server.grpc_address(), server.http_address()) {
+        // A broker serves whether anybody reads where it listens or not.
+        Err(CliError::OutputClosed) => {}
+        announced => announced?,
+    }
+    serve_until_told(server, signals).await
+}
+
+/// The first signal is a clean stop, the second the end of everybody's patience.
+async fn serve_until_told(server: Server, mut signals: Signals) -> Result<()> {
+    let (stop, told) = oneshot::channel();
+    let twice = async {
+        signals.next().await;
+        let _ = stop.send(());
+        signals.next().await;
+    };
+    tokio::select! {
+        ended = server.run_until(async { drop(told.await) }) => ended.map_err(CliError::from_error),
+        () = twice => Err(CliError::new(
+            "stopped by a second signal before every log was closed: the next start will recover",
+        )),
+    }
 }
 
 /// Says where it listens, where its data lies, and what an acknowledgement means.

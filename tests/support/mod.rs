@@ -1,74 +1,103 @@
-//! The real binary, started and killed as a user's would be.
+//! The real binary, started and ended as a user's would be.
 #![allow(dead_code, reason = "each suite uses its part of this")]
+#![allow(clippy::print_stderr, reason = "a failed test shows what the broker said")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// A broker process on ports of its own. Killed when dropped.
-pub struct Broker {
-    child: Child,
+pub(crate) struct Broker {
+    /// `None` once its end was waited for.
+    process: Option<Process>,
+    id: u32,
     /// Where its gRPC door listens.
-    pub grpc: String,
+    pub(crate) grpc: String,
     /// Where its HTTP door listens.
-    pub http: String,
+    pub(crate) http: String,
 }
 
-/// A free address whose port is not one that the system gives to clients: one that retries while
-/// the broker is down could be given the broker's own port, connect to itself, and keep it.
-fn free_address() -> String {
-    let start = u64::from(std::process::id()) * 131;
-    (0..10_000u64)
-        .map(|step| format!("127.0.0.1:{}", 15_000 + (start + step * 37) % 15_000))
-        .find(|address| std::net::TcpListener::bind(address).is_ok())
-        .expect("one of 10,000 ports is free")
+struct Process {
+    child: Child,
+    stderr: Stderr,
 }
 
 /// The binary under test.
-pub fn cairn() -> Command {
+pub(crate) fn cairn() -> Command {
     Command::new(env!("CARGO_BIN_EXE_cairn"))
 }
 
+/// `cairn serve` in a folder, on these addresses.
+pub(crate) fn serve(data: &Path, grpc: &str, http: &str) -> Command {
+    let mut command = cairn();
+    command.arg("serve").arg("--data").arg(data).args(["--grpc", grpc, "--http", http]);
+    command
+}
+
+/// Any free port.
+pub(crate) const FREE: &str = "127.0.0.1:0";
+
 /// How a broker ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// `kill -9`: nothing of it runs any more.
     Kill,
-    /// What an operator or init system sends.
+    /// What an init system sends.
     Term,
+    /// What Ctrl-C sends.
+    Int,
 }
+
+/// How a broker has ended.
+pub(crate) struct Ended {
+    /// What it left its parent.
+    pub(crate) status: ExitStatus,
+    /// From the question to the answer.
+    pub(crate) took: Duration,
+    /// Everything that it had written to standard error.
+    pub(crate) said: String,
+}
+
+/// A broker that does not end is a failure, not a wait for ever.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Broker {
     /// Starts a broker on free ports and waits until it says that it listens.
-    pub fn start(data: &Path) -> Self {
-        Self::start_on(data, &free_address(), "127.0.0.1:0", &[])
+    pub(crate) fn start(data: &Path) -> Self {
+        Self::launch(serve(data, FREE, FREE))
     }
 
     /// Starts a broker with more flags.
-    pub fn start_with(data: &Path, flags: &[&str]) -> Self {
-        Self::start_on(data, &free_address(), "127.0.0.1:0", flags)
+    pub(crate) fn start_with(data: &Path, flags: &[&str]) -> Self {
+        let mut command = serve(data, FREE, FREE);
+        command.args(flags);
+        Self::launch(command)
     }
 
     /// Starts a broker where an earlier one listened, so that its clients find it again.
-    pub fn restart(data: &Path, grpc: &str, http: &str) -> Self {
-        Self::start_on(data, grpc, http, &[])
+    pub(crate) fn restart(data: &Path, grpc: &str, http: &str) -> Self {
+        Self::launch(serve(data, grpc, http))
     }
 
-    fn start_on(data: &Path, grpc: &str, http: &str, flags: &[&str]) -> Self {
-        let mut child = cairn()
-            .arg("serve")
-            .args(["--data".as_ref(), data.as_os_str()])
-            .args(["--grpc", grpc, "--http", http])
-            .args(flags)
+    /// Starts a command that becomes a broker, and waits until it says that it listens.
+    pub(crate) fn launch(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the binary under test starts");
+        let stderr = Stderr::collect(child.stderr.take().expect("piped"));
         let stdout = child.stdout.take().expect("piped");
         let (mut grpc, mut http) = (None, None);
         let mut lines = BufReader::new(stdout).lines();
         while grpc.is_none() || http.is_none() {
-            let line = lines.next().expect("it says where it listens").expect("text");
+            let Some(line) = lines.next() else { panic!("it does not start: {}", stderr.all()) };
+            let line = line.expect("text");
             let mut words = line.split_whitespace();
             match (words.next(), words.next()) {
                 (Some("grpc"), Some(address)) => grpc = Some(address.to_owned()),
@@ -78,36 +107,100 @@ impl Broker {
         }
         // Whatever it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, grpc: grpc.expect("just read"), http: http.expect("just read") }
+        let (grpc, http) = (grpc.expect("just read"), http.expect("just read"));
+        Self { id: child.id(), process: Some(Process { child, stderr }), grpc, http }
     }
 
     /// Sends a signal and waits for the process to end. Returns whether it ended well.
-    pub fn end(mut self, signal: Signal) -> bool {
-        match signal {
-            Signal::Kill => self.child.kill().expect("it runs"),
-            Signal::Term => {
-                let id = self.child.id().to_string();
-                let status = Command::new("kill").args(["-TERM", &id]).status();
-                assert!(status.expect("kill(1) exists").success());
-            }
-        }
-        self.child.wait().expect("it was started here").success()
+    pub(crate) fn end(self, signal: Signal) -> bool {
+        self.signal(signal);
+        self.wait().status.success()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let name = match signal {
+            Signal::Kill => "-KILL",
+            Signal::Term => "-TERM",
+            Signal::Int => "-INT",
+        };
+        let status = Command::new("kill").args([name, &self.id.to_string()]).status();
+        assert!(status.expect("kill(1) exists").success(), "the broker had ended by itself");
+    }
+
+    /// Waits for the process to end. Whatever has ended it, it must not have panicked.
+    pub(crate) fn wait(mut self) -> Ended {
+        let asked = Instant::now();
+        let Process { mut child, stderr } = self.process.take().expect("waited for once");
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || ended.send(child.wait()));
+        let Ok(status) = end.recv_timeout(END_TIMEOUT) else {
+            self.signal(Signal::Kill);
+            panic!("the broker did not end within {END_TIMEOUT:?}");
+        };
+        let (status, took) = (status.expect("it was started here"), asked.elapsed());
+        let said = stderr.all();
+        assert!(!said.contains("panicked"), "{said}");
+        Ended { status, took, said }
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn said(&self) -> String {
+        self.process.as_ref().map(|process| process.stderr.so_far()).unwrap_or_default()
     }
 
     /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    pub(crate) fn id(&self) -> u32 {
+        self.id
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let Some(Process { mut child, stderr }) = self.process.take() else { return };
+        let _ = child.kill();
+        let _ = child.wait();
+        let said = stderr.all();
+        match std::thread::panicking() {
+            true => eprintln!("--- the broker said:\n{said}---"),
+            false => assert!(!said.contains("panicked"), "{said}"),
+        }
+    }
+}
+
+/// What a process writes to standard error, read while it runs.
+struct Stderr {
+    text: Arc<Mutex<String>>,
+    reading: JoinHandle<()>,
+}
+
+impl Stderr {
+    fn collect(stderr: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let shared = Arc::clone(&text);
+        let reading = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines() {
+                let line = line.expect("the broker logs text");
+                let mut text = shared.lock().expect("nobody panics with it");
+                text.push_str(&line);
+                text.push('\n');
+            }
+        });
+        Self { text, reading }
+    }
+
+    fn so_far(&self) -> String {
+        self.text.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Waits for the process to close it.
+    fn all(self) -> String {
+        self.reading.join().expect("the broker logs text");
+        Arc::into_inner(self.text).and_then(|text| text.into_inner().ok()).unwrap_or_default()
     }
 }
 
 /// A folder for one test's data, on the file system of the build rather than in memory.
-pub fn data_folder() -> tempfile::TempDir {
+pub(crate) fn data_folder() -> tempfile::TempDir {
     tempfile::TempDir::new_in(PathBuf::from(env!("CARGO_TARGET_TMPDIR"))).expect("a target folder")
 }

@@ -107,6 +107,16 @@ impl ProducerStates {
         }
     }
 
+    /// Forgets which transactions are open: of none is a record left, and end markers may be lost
+    /// with the records.
+    pub(crate) fn forget_txns(&mut self) {
+        for producer_id in std::mem::take(&mut self.open_txns).values() {
+            if let Some(entry) = self.entries.get_mut(producer_id) {
+                entry.current_txn_first_offset = None;
+            }
+        }
+    }
+
     /// Where the earliest open transaction began.
     pub(crate) fn first_open_offset(&self) -> Option<Offset> {
         self.open_txns.keys().next().copied()

@@ -8,6 +8,7 @@
 use std::io::IoSlice;
 
 use bytes::Bytes;
+use log_proto::record::NO_TIMESTAMP;
 use log_proto::types::{Offset, TimestampMs};
 
 use super::FileName;
@@ -56,6 +57,11 @@ impl IndexSums {
             out.put_u64(sum.bytes);
             out.put_u32(sum.crc);
         }
+    }
+
+    /// Whether no transaction was aborted in the segment.
+    pub(crate) fn txn_is_empty(&self) -> bool {
+        self.0[2].bytes == 0
     }
 
     pub(crate) fn read_from(reader: &mut Reader<'_>) -> Result<Self, PayloadDamage> {
@@ -130,7 +136,8 @@ impl Indexes {
         max_timestamp: TimestampMs,
         due: IndexEntryDue,
     ) {
-        if self.max_timestamp.is_none_or(|(largest, _)| max_timestamp > largest) {
+        let largest = self.max_timestamp.map_or(NO_TIMESTAMP, |(largest, _)| largest);
+        if max_timestamp > largest {
             self.max_timestamp = Some((max_timestamp, last_offset));
         }
         if due == IndexEntryDue::Now {

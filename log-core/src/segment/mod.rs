@@ -37,7 +37,7 @@ use parking_lot::RwLock;
 
 use crate::error::{Damage, FileError, ReadError};
 use crate::folder::{Folder, failed};
-use crate::index::TxnSearch;
+use crate::index::{SearchEnd, TxnSearch};
 use crate::io::{File, OpenMode};
 use crate::mmap::Mapping;
 
@@ -229,6 +229,12 @@ impl Segment {
 
     /// Aborted transactions that touch `from..to`, and whether later segments cannot add more.
     pub(crate) fn aborted(&self, from: Offset, to: Offset) -> Result<TxnSearch, ReadError> {
+        if let IndexSlot::OnDisk(sums) = &*self.indexes.read()
+            && sums.txn_is_empty()
+        {
+            // Most segments: whoever reads committed need not load the index of all that follow.
+            return Ok(TxnSearch { aborted: Vec::new(), end: SearchEnd::InLaterSegment });
+        }
         self.with_indexes(|indexes| indexes.txn.overlapping(from, to))
     }
 

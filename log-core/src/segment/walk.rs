@@ -295,7 +295,9 @@ mod tests {
     fn a_flipped_bit_ends_the_walk_at_its_batch_however_large_it_is() {
         let whole = log_of(&[10, 3 * MIB, 20]);
         let (first, second) = (log_of(&[10]).len(), log_of(&[10, 3 * MIB]).len());
-        for (position, start) in [(70, 0), (first + 100, first), (second - 1, first), (second + 65, second)] {
+        for (position, start) in
+            [(70, 0), (first + 100, first), (second - 1, first), (second + 65, second)]
+        {
             let mut log = whole.clone();
             log[position] ^= 4;
             let (_folder, mut walk) = walk_over(&log, Check::Checksums);

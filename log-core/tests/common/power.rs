@@ -156,7 +156,12 @@ impl PoweredDisk {
         };
         let inodes = state.inodes.iter().map(survive).collect();
         let synced_names = names.clone();
-        Self(Arc::new(Mutex::new(State { names, synced_names, unsynced_names: Vec::new(), inodes })))
+        Self(Arc::new(Mutex::new(State {
+            names,
+            synced_names,
+            unsynced_names: Vec::new(),
+            inodes,
+        })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

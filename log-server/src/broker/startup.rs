@@ -323,13 +323,24 @@ fn is_known(image: &MetadataState, folder: &str) -> bool {
 fn look_after_stray(storage: &dyn Storage, folder: &Path) {
     let folder_name = folder.display();
     let ours = folder.file_name().and_then(|name| TopicName::parse_folder(name.to_str()?));
-    let has_identity = LogIdentity::read(folder).is_ok_and(|identity| identity.is_some());
-    if ours.is_none() || !has_identity || has_records(storage, folder).is_break() {
+    if ours.is_none() || !was_begun(storage, folder) || has_records(storage, folder).is_break() {
         return tracing::warn!(folder = %folder_name, "belongs to no topic; left alone");
     }
     match storage.remove_folder(folder) {
         Ok(()) => tracing::info!(folder = %folder_name, "empty, and of no topic: removed"),
         Err(error) => tracing::warn!(folder = %folder_name, %error, "cannot be removed"),
+    }
+}
+
+/// Whether creating a topic made this folder: it says whose it is, or there was no time for more
+/// than to write that aside.
+fn was_begun(storage: &dyn Storage, folder: &Path) -> bool {
+    match LogIdentity::read(folder) {
+        Ok(Some(_)) => true,
+        Ok(None) => storage
+            .list(folder)
+            .is_ok_and(|entries| entries.iter().all(|entry| entry.name.ends_with(".tmp"))),
+        Err(_) => false,
     }
 }
 

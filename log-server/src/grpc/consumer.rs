@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::convert;
 use super::delivery::Delivery;
-use super::error::{Refusal, stopping};
+use super::error::{Refusal, explained, stopping};
 use super::pump::{Pump, Reader};
 use crate::broker::{Broker, Edge, GroupId, GroupOffset, StartPosition};
 use crate::error::FetchOffsetsError;
@@ -136,7 +136,8 @@ impl Consumer for ConsumerService {
     ) -> Result<Response<Self::ConsumeStream>, Status> {
         let principal = super::principal_of(&request);
         let mut requests = request.into_inner();
-        let first = requests.message().await?.and_then(|request| request.request);
+        let first = requests.message().await.map_err(explained)?;
+        let first = first.and_then(|request| request.request);
         let Some(Asked::Start(start)) = first else {
             return Err(Refusal::invalid_request("the first request must be a start").into());
         };

@@ -381,6 +381,23 @@ pub(crate) fn damaged(partition: &Partition, error: &BatchError) -> Refusal {
     Refusal::corrupt_log(partition, &error.to_string())
 }
 
+/// Says more of what the transport refused before any of us saw it. What has a detail is left as it
+/// is: it is one of ours.
+pub(crate) fn explained(status: Status) -> Status {
+    let message = status.message();
+    match status.code() {
+        _ if !status.details().is_empty() => status,
+        Code::OutOfRange => {
+            let todo = "send smaller requests; grpc.request.bytes.max bounds those of producers";
+            Refusal::new(ErrorCode::MessageTooLarge, format!("{message}: {todo}")).into()
+        }
+        Code::Internal => {
+            Refusal::invalid_request(format!("no message of this call: {message}")).into()
+        }
+        _ => status,
+    }
+}
+
 /// The broker is on its way down.
 pub(crate) fn stopping() -> Refusal {
     Refusal::of(ErrorCode::ShuttingDown, &crate::error::Stopping)

@@ -14,6 +14,9 @@ mod pump;
 
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Response;
+use axum::middleware::map_response;
 use log_proto::v1::admin_server::AdminServer;
 use log_proto::v1::consumer_server::ConsumerServer;
 use log_proto::v1::producer_server::ProducerServer;
@@ -26,6 +29,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::broker::Broker;
+use crate::limits;
 use crate::principal::Principal;
 
 /// What one stream may have on its way to us before it waits. Several batches of the usual largest
@@ -78,18 +82,30 @@ pub(crate) async fn serve(
 /// The services, each with the bound on what it takes. What it sends is bounded by what is read.
 fn routes(broker: Broker) -> Routes {
     let request_bytes_max = broker.config().request_bytes_max;
+    let control_bytes_max = request_bytes_max.min(limits::CONTROL_REQUEST_BYTES_MAX);
     let producer = ProducerServer::new(producer::ProducerService::new(broker.clone()))
         .max_decoding_message_size(request_bytes_max);
     let consumer = ConsumerServer::new(consumer::ConsumerService::new(broker.clone()))
-        .max_decoding_message_size(request_bytes_max);
+        .max_decoding_message_size(control_bytes_max);
     let admin = AdminServer::new(admin::AdminService::new(broker))
-        .max_decoding_message_size(request_bytes_max);
+        .max_decoding_message_size(control_bytes_max);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(log_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("the descriptors are those that the services were generated from");
-    Routes::new(reflection).add_service(producer).add_service(consumer).add_service(admin)
+    let routes = Routes::new(reflection);
+    let routes = routes.add_service(producer).add_service(consumer).add_service(admin);
+    routes.into_axum_router().layer(map_response(explain)).into()
+}
+
+/// A call of one message that the transport has refused never reaches its service; here its status
+/// passes by.
+async fn explain(response: Response<Body>) -> Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.details().is_empty() => error::explained(status).into_http(),
+        _ => response,
+    }
 }
 
 async fn report_all(health: &HealthReporter, status: ServingStatus) {

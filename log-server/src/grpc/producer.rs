@@ -21,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert;
-use super::error::{Refusal, stopping};
+use super::error::{Refusal, explained, stopping};
 use crate::broker::{Broker, Submitted};
 use crate::limits;
 use crate::partition::Acks;
@@ -248,7 +248,7 @@ impl Reader {
                     }
                 }
                 Ok(None) => return,
-                Err(status) => return self.end(status).await,
+                Err(status) => return self.end(explained(status)).await,
             }
         }
     }

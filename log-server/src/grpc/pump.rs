@@ -33,7 +33,7 @@ use tonic::{Status, Streaming};
 
 use super::convert;
 use super::delivery::{Delivered, Delivery, Payload, Terms, costs_little, deliver};
-use super::error::{Refusal, damaged, stopping};
+use super::error::{Refusal, damaged, explained, stopping};
 use crate::broker::{Broker, Stage};
 use crate::partition::{Partition, ReadWake, View, read_end, readable};
 use crate::topics::Topic;
@@ -209,7 +209,7 @@ impl Running {
                 Ok(())
             }
             // The connection is gone, or what comes over it is no protocol.
-            Err(status) => Err(End::Told(status)),
+            Err(status) => Err(End::Told(explained(status))),
         }
     }
 

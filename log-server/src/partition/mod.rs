@@ -177,6 +177,11 @@ impl Partition {
         self.progress.view.send_modify(|view| view.deleted = true);
     }
 
+    /// Whether it is gone for good.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.progress.view.borrow().deleted
+    }
+
     /// One round of housekeeping, about once a second. Blocks on the disk. Logs that nobody has
     /// used for a while are looked at once a minute, so that 10,000 of them cost nothing.
     pub(crate) fn keep_house(&self) {

@@ -1,0 +1,157 @@
+//! Goal: what the tools say of topics and files can be read by machines, and is true.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::rig::{failed, fed, good, run};
+use crate::support::{Broker, Signal, cairn, data_folder};
+
+#[test]
+fn every_listing_is_json_on_demand() {
+    let data = data_folder();
+    let broker = Broker::start(data.path());
+    let listings: &[&[&str]] = &[
+        &["topic", "list"],
+        &["topic", "create", "t", "--partitions", "2"],
+        &["topic", "create", "t", "--if-not-exists"],
+        &["topic", "describe", "t"],
+        &["topic", "list", "--internal"],
+        &["topic", "config", "get", "t"],
+        &["topic", "config", "set", "t", "retention.ms=5"],
+        &["topic", "config", "unset", "t", "retention.ms"],
+        &["produce", "t"],
+        &["segment", "stat", "DATA"],
+        &["segment", "verify", "DATA"],
+        &["config", "print"],
+        &["topic", "delete", "t"],
+    ];
+    let folder = data.path().display().to_string();
+    for listing in listings {
+        let words = listing.iter().map(|word| if *word == "DATA" { &folder } else { *word });
+        let words: Vec<_> = words.chain(["--json"]).collect();
+        let output = good(run(&broker, &words, b"one\ntwo\n"));
+        let value: Value = serde_json::from_slice(&output)
+            .unwrap_or_else(|error| panic!("{listing:?} is no JSON: {error}"));
+        assert!(value.is_array() || value.is_object(), "{listing:?}: {value}");
+    }
+}
+
+fn segment(arguments: &[&str]) -> std::process::Output {
+    let mut command = cairn();
+    command.arg("segment").args(arguments);
+    fed(command, b"")
+}
+
+fn parsed(output: &[u8]) -> Value {
+    serde_json::from_slice(output).expect("JSON")
+}
+
+/// A stopped broker's folder with one partition of several segments.
+fn stopped_folder(data: &Path) {
+    let broker = Broker::start(data);
+    let create = ["topic", "create", "t", "--config", "segment.bytes=1048576"];
+    good(run(&broker, &create, b""));
+    let lines: String = (0..30_000).map(|number| format!("{number:0100}\n")).collect();
+    good(run(&broker, &["produce", "t", "--key", "k"], lines.as_bytes()));
+    assert!(broker.end(Signal::Term));
+}
+
+#[test]
+fn the_files_of_a_stopped_broker_tell_what_they_hold() {
+    let data = data_folder();
+    stopped_folder(data.path());
+    let folder = data.path().display().to_string();
+    let partition = data.path().join("topics/t-0").display().to_string();
+    let stats = parsed(&good(segment(&["stat", &partition, "--json"])));
+    let stats = stats.as_array().expect("a list");
+    assert!(stats.len() > 2, "several segments: {stats:?}");
+    let sum = |field: &str| stats.iter().filter_map(|stat| stat[field].as_u64()).sum::<u64>();
+    assert_eq!(sum("records"), 30_000);
+    assert_eq!(sum("log_bytes"), sum("sound_bytes"), "a clean stop leaves no room behind");
+    let dump = good(segment(&["dump", &partition, "--records", "--json"]));
+    let batches: Vec<Value> =
+        dump.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(parsed).collect();
+    let records: Vec<_> =
+        batches.iter().filter_map(|batch| batch["record_list"].as_array()).flatten().collect();
+    assert_eq!(records.len(), 30_000);
+    for (number, record) in records.iter().enumerate() {
+        assert_eq!(record["offset"], number);
+        assert_eq!(
+            (&record["key"], &record["value"]),
+            (&"k".into(), &format!("{number:0100}").into())
+        );
+    }
+    let text = String::from_utf8(good(segment(&["dump", &partition]))).expect("text");
+    assert!(text.contains("offsets 0..="), "{text}");
+    let verdict = String::from_utf8(good(segment(&["verify", &folder]))).expect("text");
+    assert!(verdict.contains("30000 records") && !verdict.contains("DAMAGED"), "{verdict}");
+}
+
+#[test]
+fn one_flipped_bit_is_found_and_named() {
+    let data = data_folder();
+    stopped_folder(data.path());
+    let partition = data.path().join("topics/t-0");
+    let mut logs: Vec<_> = fs::read_dir(&partition).expect("a folder").flatten().collect();
+    logs.retain(|entry| entry.file_name().to_string_lossy().ends_with(".log"));
+    logs.sort_by_key(fs::DirEntry::file_name);
+    let folder = data.path().display().to_string();
+    for (index, at) in [(0, 5000), (1, 300_000)] {
+        let file = logs[index].path();
+        let sound = fs::read(&file).expect("a file");
+        let mut damaged = sound.clone();
+        damaged[at] ^= 0x40;
+        fs::write(&file, damaged).expect("room on the disk");
+        let output = segment(&["verify", &folder, "--json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let reports = parsed(&output.stdout);
+        let mut damages = reports
+            .as_array()
+            .expect("a list")
+            .iter()
+            .flat_map(|report| report["damages"].as_array().expect("a list"));
+        let damage = damages.next().expect("the flipped bit was found");
+        assert_eq!(damage["file"], file.display().to_string());
+        let position = damage["position"].as_u64().expect("a position") as usize;
+        assert!(position <= at && at - position < 300_000, "batch at {position}, bit at {at}");
+        let text = segment(&["verify", &folder]);
+        assert_eq!(text.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&text.stdout).into_owned();
+        assert!(text.contains("DAMAGED") && text.contains(&position.to_string()), "{text}");
+        let said = String::from_utf8_lossy(&segment(&["dump", &folder]).stderr).into_owned();
+        assert!(said.contains(&file.display().to_string()), "a dump stops at it: {said}");
+        fs::write(&file, sound).expect("room on the disk");
+    }
+    good(segment(&["verify", &folder]));
+    let empty = data.path().join("empty");
+    fs::create_dir(&empty).expect("room on the disk");
+    let said = failed(segment(&["stat", &empty.display().to_string()]), 1);
+    assert!(said.contains("empty"), "{said}");
+}
+
+/// Damage below what was synced is not cut away: what is sound on both sides of it is served.
+#[test]
+fn a_damaged_batch_costs_its_own_records_only() {
+    let data = data_folder();
+    stopped_folder(data.path());
+    let file = data.path().join("topics/t-0/00000000000000000000.log");
+    let mut bytes = fs::read(&file).expect("a file");
+    bytes[300_000] ^= 0x40;
+    fs::write(&file, bytes).expect("room on the disk");
+    let verified = segment(&["dump", &file.display().to_string(), "--json"]);
+    let mut from_last = verified.stdout.trim_ascii_end().rsplit(|byte| *byte == b'\n');
+    let last_sound = parsed(from_last.next().expect("sound batches lie before it"));
+    let damaged = last_sound["last_offset"].as_u64().expect("an offset") + 1;
+    let broker = Broker::start(data.path());
+    let before = run(&broker, &["consume", "t", "--format", "%o\n"], b"");
+    assert_eq!(before.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&before.stderr).into_owned();
+    assert!(said.contains("t-0") && said.contains(&damaged.to_string()), "{said}");
+    let before = String::from_utf8_lossy(&before.stdout).lines().count() as u64;
+    assert_eq!(before, damaged, "everything before it is there");
+    let behind = good(run(&broker, &["consume", "t", "--from", "15000", "--format", "%v"], b""));
+    let expected: String = (15_000..30_000).map(|number| format!("{number:0100}")).collect();
+    assert!(behind == expected.as_bytes(), "everything behind it is there");
+}
