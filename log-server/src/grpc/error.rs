@@ -391,6 +391,7 @@ pub(crate) fn explained(status: Status) -> Status {
             let todo = "send smaller requests; grpc.request.bytes.max bounds those of producers";
             Refusal::new(ErrorCode::MessageTooLarge, format!("{message}: {todo}")).into()
         }
+        Code::ResourceExhausted => Refusal::new(ErrorCode::MessageTooLarge, message.into()).into(),
         Code::Internal => {
             Refusal::invalid_request(format!("no message of this call: {message}")).into()
         }
