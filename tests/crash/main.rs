@@ -2,7 +2,7 @@
 //!
 //! What must hold at the end: every acknowledged record is there, once, at the offset that its
 //! acknowledgement named; records of one producer are in the order in which it sent them; offsets
-//! are dense. `CAIRN_CRASH_CYCLES` and `CAIRN_CRASH_SEED` make longer runs of the same.
+//! are dense. `CRASH_CYCLES` and `CRASH_SEED` make longer runs of the same.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -122,8 +122,8 @@ async fn check(address: &str, acked: &Acked) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kills() {
-    let cycles = setting("CAIRN_CRASH_CYCLES", 20);
-    let seed = setting("CAIRN_CRASH_SEED", 0x5eed);
+    let cycles = setting("CRASH_CYCLES", 20);
+    let seed = setting("CRASH_SEED", 0x5eed);
     let mut random = Random(seed.max(1));
     let data = data_folder();
     let mut broker = Broker::start(data.path());
