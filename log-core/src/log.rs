@@ -155,16 +155,20 @@ impl Flush {
         self.unsynced.lock().push(rolled);
     }
 
-    /// Segments below `start` will get no seal any more, as they are about to go. What the log
-    /// knows of producers by then stays, at least if the disk has room for it.
-    pub(crate) fn unseal(&self, start: Offset, folder: &Folder) {
+    /// Segments below `start` get no seal any more, as they are about to go. What the log knows of
+    /// producers by then stays, durably, at least if the disk has room for it.
+    pub(crate) fn unseal(&self, start: Offset, folder: &Folder) -> Result<(), FileError> {
         let mut unsealed = self.unsealed.lock();
-        let kept = unsealed.partition_point(|rolled| rolled.segment.base() < start);
-        let going: Vec<Rolled> = unsealed.drain(..kept).collect();
-        drop(unsealed);
-        if let Some(producers) = going.last().and_then(|last| last.producers.as_ref()) {
-            let _ = recovery::write_snapshot(folder, start, producers);
+        let going = unsealed.partition_point(|rolled| rolled.segment.base() < start);
+        let last = going.checked_sub(1).and_then(|last| unsealed[last].producers.as_ref());
+        if let Some(producers) = last {
+            match recovery::write_snapshot(folder, start, producers) {
+                Err(error) if error.is_disk_full() => {}
+                written => written.and_then(|()| folder.sync())?,
+            }
         }
+        unsealed.drain(..going);
+        Ok(())
     }
 
     /// Bytes appended since the last sync began.

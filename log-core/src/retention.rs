@@ -158,7 +158,7 @@ impl Inner {
             return Ok((Vec::new(), StartNoted::Yes));
         }
         let start = segments[count].base();
-        self.flush.unseal(start, &self.folder);
+        self.flush.unseal(start, &self.folder)?;
         let noted = match self.move_start(start) {
             Err(error) if error.is_disk_full() => StartNoted::No,
             moved => moved.map(|()| StartNoted::Yes)?,
