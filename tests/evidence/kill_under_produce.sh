@@ -19,11 +19,12 @@ trap 'kill -9 "$broker" 2>/dev/null || true; while kill -0 "$broker" 2>/dev/null
 start() {
     "$cairn" serve --data "$work/data" --grpc "$1" --http 127.0.0.1:0 >"$work/serve.log" 2>"$work/serve.err" &
     broker=$!
-    until grep -qs "grpc  " "$work/serve.log"; do
+    address=
+    until address=$(awk '$1 == "grpc" { print $2 }' "$work/serve.log") && [ -n "$address" ]; do
         kill -0 "$broker" 2>/dev/null || { cat "$work/serve.err" >&2; exit 1; }
         sleep 0.02
     done
-    CAIRN_BROKER=$(awk '$1 == "grpc" { print $2 }' "$work/serve.log")
+    CAIRN_BROKER=$address
 }
 # Tells how many records are below the high watermarks.
 visible() {

@@ -14,8 +14,11 @@ trap 'kill -9 "$broker" 2>/dev/null || true; while kill -0 "$broker" 2>/dev/null
 
 "$cairn" serve --data "$work/data" --grpc 127.0.0.1:0 --http 127.0.0.1:0 >"$work/serve.log" 2>&1 &
 broker=$!
-until grep -qs 'grpc  ' "$work/serve.log"; do kill -0 "$broker"; sleep 0.05; done
-CAIRN_BROKER=$(awk '$1 == "grpc" { print $2 }' "$work/serve.log")
+CAIRN_BROKER=
+until CAIRN_BROKER=$(awk '$1 == "grpc" { print $2 }' "$work/serve.log") && [ -n "$CAIRN_BROKER" ]; do
+    kill -0 "$broker"
+    sleep 0.05
+done
 export CAIRN_BROKER
 
 for codec in none gzip snappy lz4 zstd; do
