@@ -300,11 +300,7 @@ async fn send_without_listening(client: &h2::client::SendRequest<Bytes>) -> Call
         let room = async {
             while body.capacity() < framed.len() {
                 let more = std::future::poll_fn(|context| body.poll_capacity(context)).await;
-                match more {
-                    Some(Ok(_)) => {}
-                    Some(Err(e)) => panic!("DBG err {e:?}"),
-                    None => panic!("DBG none {:?}", std::future::poll_fn(|cx| body.poll_reset(cx)).await),
-                }
+                more.expect("the call is open").expect("the call is open");
             }
         };
         // Whoever is let wait for long is held to a bound, which is what this is for.
