@@ -36,10 +36,10 @@ impl Weighed for v1::ProduceRequest {
         const RECORDS: u64 = 1;
         const HEADERS: u64 = 3;
         let mut bytes = 0;
-        for plain in (Fields { rest: message }).filter_map(|field| field.numbered(PLAIN)) {
-            for record in (Fields { rest: plain }).filter_map(|field| field.numbered(RECORDS)) {
-                let fields = Fields { rest: record };
-                let headers = fields.filter(|field| field.numbered(HEADERS).is_some()).count();
+        for plain in Fields::of(message).filter_map(|field| field.numbered(PLAIN)) {
+            for record in Fields::of(plain).filter_map(|field| field.numbered(RECORDS)) {
+                let headers =
+                    Fields::of(record).filter_map(|field| field.numbered(HEADERS)).count();
                 bytes += size_of::<v1::Record>() + headers * size_of::<v1::Header>();
             }
         }
@@ -90,9 +90,15 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The length-delimited fields of a message, in order; ends at what is malformed.
+/// The length-delimited fields of a message, in order; ends only where decoding fails.
 struct Fields<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn of(message: &'a [u8]) -> Self {
+        Self { rest: message }
+    }
 }
 
 impl<'a> Iterator for Fields<'a> {
@@ -102,6 +108,8 @@ impl<'a> Iterator for Fields<'a> {
         const VARINT: u64 = 0;
         const FIXED_64: u64 = 1;
         const LENGTH_DELIMITED: u64 = 2;
+        const START_GROUP: u64 = 3;
+        const END_GROUP: u64 = 4;
         const FIXED_32: u64 = 5;
         while !self.rest.is_empty() {
             let key = self.varint()?;
@@ -119,6 +127,9 @@ impl<'a> Iterator for Fields<'a> {
                     let len = usize::try_from(self.varint()?).ok()?;
                     return Some(Field { number: key >> 3, value: self.take(len)? });
                 }
+                // What lies within a group is skipped when decoding; here it is counted all the
+                // same, which errs on the safe side.
+                START_GROUP | END_GROUP => {}
                 _ => return None,
             }
         }
@@ -229,6 +240,15 @@ mod tests {
         let payload = Some(v1::produce_request::Payload::Batch(vec![0x0a; 5000].into()));
         let request = v1::ProduceRequest { payload, ..Default::default() };
         assert_eq!(v1::ProduceRequest::overhead_bytes(&request.encode_to_vec()), 0);
+    }
+
+    #[test]
+    fn records_behind_a_group_are_counted() {
+        let mut message = vec![0x7b, 0x7c];
+        message.extend(plain(vec![v1::Record::default(); 10]));
+        assert!(v1::ProduceRequest::decode(&message[..]).is_ok());
+        let weight = v1::ProduceRequest::overhead_bytes(&message);
+        assert_eq!(weight, 10 * size_of::<v1::Record>());
     }
 
     #[test]
