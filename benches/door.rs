@@ -1,12 +1,13 @@
 //! The gRPC door beside raw baselines, in one run.
 //!
-//! The rule: no figure stands alone. Each is taken beside a baseline that does the least work that could give the same
-//! result (a plain socket, a plain file), the two take turns round by round, and what counts is the ratio of their
-//! medians: a slow minute of the machine falls on both. Criterion was not used: it measures one thing after the other,
-//! and the broker under test is a process of its own.
+//! The rule: no figure stands alone. Each is taken beside a baseline that does the least work that
+//! could give the same result (a plain socket, a plain file), the two take turns round by round,
+//! and what counts is the ratio of their medians: a slow minute of the machine falls on both.
+//! Criterion was not used: it measures one thing after the other, and the broker under test is a
+//! process of its own.
 //!
-//! Broker and baselines' far ends run on core 0, client and near ends on core 1. The broker is the release binary, its
-//! data lies under the target folder, on the disk of the build.
+//! Broker and baselines' far ends run on core 0, client and near ends on core 1. The broker is the
+//! release binary, its data lies under the target folder, on the disk of the build.
 //!
 //! `cargo bench --bench door -- [--quick] [--json] [--rounds N] [section ...]`; the sections are
 //! `produce`, `consume`, `synced`, `single`, `flight`, `start`, `crash`.

@@ -229,13 +229,13 @@ impl Survey {
     /// Pass 2. Power loss may have undone some removals of a deletion whose log start is durable.
     /// A segment that was not due yet stays until the log has noted what producers wrote in it.
     fn finish_deletions(&mut self, folder: &Folder, log_start: Offset) -> Result<(), FileError> {
-        let bases: Vec<Offset> = self.logs.keys().copied().collect();
-        for pair in bases.windows(2) {
-            if pair[1] <= log_start && self.snapshots.binary_search(&pair[1]).is_ok() {
-                folder.remove(&FileName::Log(pair[0]))?;
-                self.logs.remove(&pair[0]);
-            }
+        let noted = |base: &&Offset| self.snapshots.binary_search(base).is_ok();
+        let keep = self.logs.range(..=log_start).map(|(base, _)| base).rev().find(noted).copied();
+        // All before it, or none: what is left must have no hole.
+        for base in keep.iter().flat_map(|keep| self.logs.range(..keep)).map(|(base, _)| *base) {
+            folder.remove(&FileName::Log(base))?;
         }
+        self.logs.retain(|base, _| Some(*base) >= keep);
         for (offset, name) in &self.derived {
             if !self.logs.contains_key(offset) {
                 folder.remove(name)?;

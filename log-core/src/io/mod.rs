@@ -90,6 +90,16 @@ pub trait File: Debug + Send + Sync + 'static {
     /// Reads into `buffer` from `position`; returns how many bytes, fewer only at the file's end.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
 
+    /// Reads `len` bytes from `position` behind what `buffer` holds; returns how many, fewer only
+    /// at the file's end.
+    fn read_into(&self, buffer: &mut Vec<u8>, len: usize, position: u64) -> io::Result<usize> {
+        let held = buffer.len();
+        buffer.resize(held + len, 0);
+        let read = self.read_at(&mut buffer[held..], position);
+        buffer.truncate(held + *read.as_ref().unwrap_or(&0));
+        read
+    }
+
     /// Writes the parts one behind the other from `position` on. After an error any part of them
     /// may have been written.
     fn write_at(&self, parts: &[IoSlice<'_>], position: u64) -> io::Result<()>;

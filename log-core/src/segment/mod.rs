@@ -155,8 +155,11 @@ impl Segment {
     /// here, where touching a mapping would end the process.
     pub(crate) fn copy(&self, start: u64, end: u64) -> Result<Bytes, FileError> {
         let len = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; len];
-        self.file()?.read_exact_at(&mut bytes, start).map_err(failed("read", self.log_path()))?;
+        let mut bytes = Vec::new();
+        let read = self.file()?.read_into(&mut bytes, len, start);
+        if read.map_err(failed("read", self.log_path()))? < len {
+            return Err(failed("read", self.log_path())(std::io::ErrorKind::UnexpectedEof.into()));
+        }
         Ok(bytes.into())
     }
 
