@@ -367,6 +367,8 @@ async fn a_message_that_declares_a_gigabyte_is_refused_by_its_length() {
             }
         };
         let code = Code::from_bytes(status.as_bytes());
-        assert!(matches!(code, Code::OutOfRange | Code::ResourceExhausted), "{path}: {code:?}");
+        // A call of one message is told so with our own code, a stream with the transport's.
+        let refused = [Code::InvalidArgument, Code::OutOfRange, Code::ResourceExhausted];
+        assert!(refused.contains(&code), "{path}: {code:?}");
     }
 }
