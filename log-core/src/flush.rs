@@ -24,7 +24,7 @@ use parking_lot::{Condvar, Mutex};
 pub(crate) trait Commit: Send + Sync + 'static {
     /// Syncs what has been appended by now and says so to whoever waits. Failures stay with the
     /// log.
-    fn commit(&self);
+    fn commit(self: Arc<Self>);
 
     /// Where it stands with the committer.
     fn turn(&self) -> &Turn;
@@ -169,7 +169,7 @@ impl Committer {
     fn run(&self) {
         while let Some(log) = self.next() {
             log.turn().begin();
-            log.commit();
+            Arc::clone(&log).commit();
             if log.turn().end() == Ask::Queue {
                 self.enqueue(log);
             }
@@ -241,7 +241,7 @@ mod tests {
     }
 
     impl Commit for Counted {
-        fn commit(&self) {
+        fn commit(self: Arc<Self>) {
             self.begun.fetch_add(1, Ordering::SeqCst);
             let mut permits = self.permits.0.lock();
             while *permits == 0 {

@@ -71,6 +71,7 @@ mod durable;
 mod error;
 mod flush;
 mod folder;
+mod gather;
 mod identity;
 mod index;
 mod leader_epoch;

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use crate::error::{
 };
 use crate::flush::{Commit, Committer, Turn};
 use crate::folder::Folder;
+use crate::gather::{Gather, Wake};
 use crate::identity::LogIdentity;
 use crate::io::{Disk, Storage};
 use crate::log_checkpoint::{LeftAs, LogCheckpoint};
@@ -132,6 +133,7 @@ pub(crate) struct Rolled {
 /// What stands between appended and durable.
 pub(crate) struct Flush {
     turn: Turn,
+    gather: Mutex<Gather>,
     /// A commit is due within [`CHECKPOINT_INTERVAL_MS`] already.
     scheduled: AtomicBool,
     unsynced_bytes: AtomicU64,
@@ -199,6 +201,7 @@ impl Log {
         );
         let flush = Flush {
             turn: Turn::default(),
+            gather: Mutex::default(),
             scheduled: AtomicBool::new(false),
             unsynced_bytes: AtomicU64::new(0),
             unsynced: Mutex::default(),
@@ -403,7 +406,8 @@ impl Inner {
     pub(crate) fn wake_flusher(self: &Arc<Self>, config: &LogConfig, appended_bytes: u64) {
         let unsynced = self.flush.unsynced_bytes.fetch_add(appended_bytes, Ordering::Relaxed);
         let FlushPolicy::Lazy { messages, interval_ms } = config.flush else {
-            return self.submit();
+            let wake = self.flush.gather.lock().appended(appended_bytes, Instant::now());
+            return self.wake(wake);
         };
         let offsets = self.marks.offsets();
         if offsets.log_end.distance_from(offsets.durable) >= messages
@@ -411,10 +415,21 @@ impl Inner {
         {
             self.submit();
         } else if !self.flush.scheduled.swap(true, Ordering::AcqRel) {
-            let log: Arc<dyn Commit> = Arc::clone(self) as _;
-            let delay = Duration::from_millis(interval_ms.min(CHECKPOINT_INTERVAL_MS));
-            self.committer.submit_after(&log, delay);
+            self.submit_after(Duration::from_millis(interval_ms.min(CHECKPOINT_INTERVAL_MS)));
         }
+    }
+
+    fn wake(self: &Arc<Self>, wake: Wake) {
+        match wake {
+            Wake::Now => self.submit(),
+            Wake::Within(delay) => self.submit_after(delay),
+            Wake::No => {}
+        }
+    }
+
+    fn submit_after(self: &Arc<Self>, delay: Duration) {
+        let log: Arc<dyn Commit> = Arc::clone(self) as _;
+        self.committer.submit_after(&log, delay);
     }
 
     fn submit(self: &Arc<Self>) {
@@ -424,18 +439,23 @@ impl Inner {
 
     /// Syncs everything below the present log end, oldest segment first: the durable offset never
     /// passes a byte that is not on disk.
-    pub(crate) fn sync(&self, progress: &mut Progress) -> Result<(), FlushError> {
+    pub(crate) fn sync(self: &Arc<Self>, progress: &mut Progress) -> Result<(), FlushError> {
         if let Some(failure) = self.failure() {
             return Err(failure.clone().into());
         }
         self.flush.scheduled.store(false, Ordering::Release);
         self.flush.unsynced_bytes.store(0, Ordering::Relaxed);
+        // Before the end is read: an append that is counted has been published.
+        let begun = Instant::now();
+        self.flush.gather.lock().begun(begun);
         let target = self.marks.log_end();
-        if target == self.marks.synced_tail() {
-            return Ok(());
+        if target != self.marks.synced_tail() {
+            self.sync_files(target).map_err(|error| self.fail(error.to_string()))?;
+            self.marks.synced(target);
         }
-        self.sync_files(target).map_err(|error| self.fail(error.to_string()))?;
-        self.marks.synced(target);
+        let ended = Instant::now();
+        let wake = self.flush.gather.lock().ended(ended, ended - begun);
+        self.wake(wake);
         if self.checkpoint_is_due(progress, target) {
             // A checkpoint that cannot be written costs time at the next start, never data.
             let _ = self.checkpoint(progress, LeftAs::Running);
@@ -574,7 +594,7 @@ impl Inner {
         }
     }
 
-    fn close(&self) -> Result<(), FlushError> {
+    fn close(self: &Arc<Self>) -> Result<(), FlushError> {
         {
             let mut writer = self.writer.lock();
             if writer.state == WriterState::Closed {
@@ -616,7 +636,10 @@ impl Inner {
 }
 
 impl Commit for Inner {
-    fn commit(&self) {
+    fn commit(self: Arc<Self>) {
+        if self.flush.gather.lock().waits(Instant::now()) {
+            return;
+        }
         let mut progress = self.flush.hold();
         // A failure is kept by the log, and told to everyone who waits or asks.
         let _ = self.sync(&mut progress);

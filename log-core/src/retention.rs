@@ -82,7 +82,7 @@ fn due(
 }
 
 impl Inner {
-    pub(crate) fn apply_retention(&self) -> Result<Retired, RetentionError> {
+    pub(crate) fn apply_retention(self: &Arc<Self>) -> Result<Retired, RetentionError> {
         // Holding the commit lock keeps a commit from syncing what is about to be removed.
         let mut progress = self.flush.hold();
         self.check_open()?;
@@ -112,7 +112,10 @@ impl Inner {
         Ok(Retired { segments: retired.len(), bytes, log_start })
     }
 
-    pub(crate) fn delete_records_before(&self, offset: Offset) -> Result<Offset, RetentionError> {
+    pub(crate) fn delete_records_before(
+        self: &Arc<Self>,
+        offset: Offset,
+    ) -> Result<Offset, RetentionError> {
         {
             let _commit = self.flush.hold();
             self.check_open()?;
