@@ -10,9 +10,9 @@
 //!   syncs      ├── a ──┤ · ├─ a b c d ─┤ · ├─ a b c d ─┤   gathered
 //! ```
 //!
-//! The rule: nobody waits for a writer that is alone, nor longer than a sync takes. Whoever is
-//! expected and does not come is expected less and less often. A fixed delay (a setting in other
-//! systems) was rejected: it is too long for one writer and too short for the next disk.
+//! The rule: nobody waits for a writer that is alone, nor longer than half of what a sync takes.
+//! Whoever is expected and does not come is expected less and less often. A fixed delay (a setting
+//! in other systems) was rejected: it is too long for one writer and too short for the next disk.
 
 use std::time::{Duration, Instant};
 
@@ -111,7 +111,7 @@ impl Gather {
     pub(crate) fn ended(&mut self, now: Instant, took: Duration) -> Wake {
         let Phase::Syncing(released) = self.phase else { return Wake::No };
         self.expected = released.saturating_add(self.appends);
-        self.patience = took.min(PATIENCE_MAX);
+        self.patience = (took / 2).min(PATIENCE_MAX);
         self.skip = self.skip.saturating_sub(1);
         self.phase = Phase::Idle;
         if self.appends == 0 { Wake::No } else { self.order(now) }
@@ -196,12 +196,12 @@ mod tests {
     fn two_halves_become_one() {
         let mut rig = Rig::new();
         assert_eq!(rig.append(), Wake::Now);
-        assert_eq!(rig.sync(3), Wake::Within(SYNC));
+        assert_eq!(rig.sync(3), Wake::Within(SYNC / 2));
         assert_eq!(rig.append(), Wake::Now, "the one that was released is back");
         for _ in 0..100 {
             assert_eq!(rig.sync(0), Wake::No);
             let wakes = [rig.append(), rig.append(), rig.append(), rig.append()];
-            assert_eq!(wakes, [Wake::Within(SYNC), Wake::No, Wake::No, Wake::Now]);
+            assert_eq!(wakes, [Wake::Within(SYNC / 2), Wake::No, Wake::No, Wake::Now]);
         }
     }
 
