@@ -6,16 +6,27 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use log_proto::v1::{
-    admin_client::AdminClient, consumer_client::ConsumerClient, producer_client::ProducerClient,
+use http::{HeaderValue, header};
+use log_proto::{
+    codec::Weighed,
+    v1::{
+        admin_client::AdminClient, consumer_client::ConsumerClient, producer_client::ProducerClient,
+    },
+    wire::{Carrier, End, Incoming, Outgoing},
 };
+use prost::Message;
 use thiserror::Error;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 use tonic::{
-    Response, Status,
+    Code, Response, Status,
+    body::Body,
+    client::GrpcService,
     transport::{Channel, Endpoint},
 };
 
@@ -29,8 +40,9 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 20;
 /// stream on every batch; more than a few megabytes only moves the queue from there to here.
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 
-/// Larger frames mean fewer headers and fewer wake-ups per batch.
-const FRAME_BYTES: u32 = 1 << 20;
+/// Larger frames mean fewer headers and fewer wake-ups. A response of the usual largest size comes
+/// in one, and so is a slice of what was received instead of a copy.
+const FRAME_BYTES: u32 = (1 << 20) + (64 << 10);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -98,6 +110,33 @@ impl Connection {
         AdminClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    /// Opens a stream of requests to the method at `path` and waits until it is accepted. Batches
+    /// are not copied on their way; see [`log_proto::wire`].
+    pub(crate) async fn stream<Q, A>(
+        &self,
+        path: &'static str,
+        requests: UnboundedReceiver<Q>,
+    ) -> Result<Response<Incoming<A>>, Status>
+    where
+        Q: Carrier + 'static,
+        A: Message + Default + Weighed,
+    {
+        let requests = UnboundedReceiverStream::new(requests).map(Ok);
+        let mut request = http::Request::new(Body::new(Outgoing::new(requests, End::Silent)));
+        *request.method_mut() = http::Method::POST;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.uri_mut() = http::Uri::from_static(path);
+        let headers = request.headers_mut();
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        let failed = |error: tonic::transport::Error| Status::from_error(error.into());
+        let mut channel = self.channel();
+        poll_fn(|cx| GrpcService::poll_ready(&mut channel, cx)).await.map_err(failed)?;
+        let response = GrpcService::call(&mut channel, request).await.map_err(failed)?;
+        accepted(&response)?;
+        Ok(Response::new(Incoming::new(response.into_body(), MESSAGE_BYTES_MAX)))
+    }
+
     /// Waits for an answer, at most `timeout`.
     pub(crate) async fn answer<T>(
         &self,
@@ -135,6 +174,18 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Connection").field(&self.address).finish()
+    }
+}
+
+/// Whether a response is the beginning of a stream of messages.
+fn accepted(response: &http::Response<Body>) -> Result<(), Status> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Code::Ok => Err(status),
+        None if !response.status().is_success() => {
+            let message = format!("HTTP status {} instead of a stream", response.status());
+            Err(Status::unavailable(message))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::marker::PhantomData;
 
+use bytes::Buf;
 use prost::Message;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic::{Code, Status};
@@ -24,25 +25,33 @@ pub trait Weighed {
     /// Bytes that decoding `message` takes beyond `message` itself, roughly; 0 for messages whose
     /// own limit is bound enough. Malformed messages weigh what was counted so far: decoding
     /// refuses them.
-    fn overhead_bytes(message: &[u8]) -> usize {
+    fn overhead_bytes(message: impl Buf) -> usize {
         let _ = message;
         0
     }
 }
 
 impl Weighed for v1::ProduceRequest {
-    fn overhead_bytes(message: &[u8]) -> usize {
+    fn overhead_bytes(mut message: impl Buf) -> usize {
         const PLAIN: u64 = 5;
         const RECORDS: u64 = 1;
         const HEADERS: u64 = 3;
         let mut bytes = 0;
-        for plain in Fields::of(message).filter_map(|field| field.numbered(PLAIN)) {
-            for record in Fields::of(plain).filter_map(|field| field.numbered(RECORDS)) {
-                let headers =
-                    Fields::of(record).filter_map(|field| field.numbered(HEADERS)).count();
-                bytes += size_of::<v1::Record>() + headers * size_of::<v1::Header>();
-            }
-        }
+        let len = message.remaining();
+        // A walk that ends early has counted what decoding makes before it ends there as well.
+        let _ = walk(&mut message, len, |field, wire, len| match field {
+            PLAIN => walk(wire, len, |field, wire, len| match field {
+                RECORDS => {
+                    bytes += size_of::<v1::Record>();
+                    walk(wire, len, |field, wire, len| {
+                        bytes += if field == HEADERS { size_of::<v1::Header>() } else { 0 };
+                        skip(wire, len)
+                    })
+                }
+                _ => skip(wire, len),
+            }),
+            _ => skip(wire, len),
+        });
         bytes
     }
 }
@@ -78,84 +87,68 @@ bounded_by_their_length!(
     DescribeBrokerResponse,
 );
 
-/// A length-delimited field: its number and what it holds.
-struct Field<'a> {
-    number: u64,
-    value: &'a [u8],
-}
-
-impl<'a> Field<'a> {
-    fn numbered(&self, number: u64) -> Option<&'a [u8]> {
-        (self.number == number).then_some(self.value)
-    }
-}
-
-/// The length-delimited fields of a message, in order; ends only where decoding fails.
-struct Fields<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Fields<'a> {
-    fn of(message: &'a [u8]) -> Self {
-        Self { rest: message }
-    }
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Field<'a>;
-
-    fn next(&mut self) -> Option<Field<'a>> {
-        const VARINT: u64 = 0;
-        const FIXED_64: u64 = 1;
-        const LENGTH_DELIMITED: u64 = 2;
-        const START_GROUP: u64 = 3;
-        const END_GROUP: u64 = 4;
-        const FIXED_32: u64 = 5;
-        while !self.rest.is_empty() {
-            let key = self.varint()?;
-            match key & 7 {
-                VARINT => {
-                    self.varint()?;
-                }
-                FIXED_64 => {
-                    self.take(8)?;
-                }
-                FIXED_32 => {
-                    self.take(4)?;
-                }
-                LENGTH_DELIMITED => {
-                    let len = usize::try_from(self.varint()?).ok()?;
-                    return Some(Field { number: key >> 3, value: self.take(len)? });
-                }
-                // What lies within a group is skipped when decoding; here it is counted all the
-                // same, which errs on the safe side.
-                START_GROUP | END_GROUP => {}
-                _ => return None,
+/// Goes over the message that the next `len` bytes are. Of each length-delimited field, `visit` is
+/// given the number and the length, and passes over its bytes. `None` where decoding fails.
+fn walk<B: Buf>(
+    wire: &mut B,
+    len: usize,
+    mut visit: impl FnMut(u64, &mut B, usize) -> Option<()>,
+) -> Option<()> {
+    const VARINT: u64 = 0;
+    const FIXED_64: u64 = 1;
+    const LENGTH_DELIMITED: u64 = 2;
+    const START_GROUP: u64 = 3;
+    const END_GROUP: u64 = 4;
+    const FIXED_32: u64 = 5;
+    let end = wire.remaining().checked_sub(len)?;
+    while wire.remaining() > end {
+        let key = varint(wire)?;
+        match key & 7 {
+            VARINT => {
+                varint(wire)?;
             }
+            FIXED_64 => skip(wire, 8)?,
+            FIXED_32 => skip(wire, 4)?,
+            LENGTH_DELIMITED => {
+                let len = usize::try_from(varint(wire)?).ok()?;
+                visit(key >> 3, wire, len)?;
+            }
+            // What lies within a group is skipped when decoding; here it is counted all the same,
+            // which errs on the safe side.
+            START_GROUP | END_GROUP => {}
+            _ => return None,
         }
-        None
     }
+    (wire.remaining() == end).then_some(())
 }
 
-impl<'a> Fields<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(len)?;
-        self.rest = rest;
-        Some(taken)
-    }
+fn skip<B: Buf>(wire: &mut B, len: usize) -> Option<()> {
+    (len <= wire.remaining()).then(|| wire.advance(len))
+}
 
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for place in 0..10 {
-            let (byte, rest) = self.rest.split_first()?;
-            self.rest = rest;
-            value |= u64::from(byte & 0x7f) << (7 * place);
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
+fn varint<B: Buf>(wire: &mut B) -> Option<u64> {
+    let mut value = 0u64;
+    for place in 0..10 {
+        let byte = wire.try_get_u8().ok()?;
+        value |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some(value);
         }
-        None
     }
+    None
+}
+
+/// Refuses a message that would take far more memory than its bytes.
+pub(crate) fn check_weight<M: Weighed>(message: impl Buf) -> Result<(), Status> {
+    let overhead = M::overhead_bytes(message);
+    if overhead > OVERHEAD_BYTES_MAX {
+        let message = format!(
+            "the records of one request would take {overhead} bytes besides their contents, more \
+             than {OVERHEAD_BYTES_MAX}: send fewer records a request, or encoded batches"
+        );
+        return Err(Status::new(Code::ResourceExhausted, message));
+    }
+    Ok(())
 }
 
 /// Encodes as prost does; decodes what [`Weighed`] finds in proportion.
@@ -197,14 +190,7 @@ impl<U: Message + Default + Weighed> Decoder for BoundedDecoder<U> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // A message arrives in one piece: tonic gathers it before it is decoded.
-        let overhead = U::overhead_bytes(prost::bytes::Buf::chunk(buffer));
-        if overhead > OVERHEAD_BYTES_MAX {
-            let message = format!(
-                "the records of one request would take {overhead} bytes besides their contents, \
-                 more than {OVERHEAD_BYTES_MAX}: send fewer records a request, or encoded batches"
-            );
-            return Err(Status::new(Code::ResourceExhausted, message));
-        }
+        check_weight::<U>(Buf::chunk(buffer))?;
         self.0.decode(buffer)
     }
 }
@@ -223,7 +209,7 @@ mod tests {
     fn empty_records_weigh_far_more_than_their_bytes() {
         let message = plain(vec![v1::Record::default(); 1000]);
         assert!(message.len() < 3000);
-        let weight = v1::ProduceRequest::overhead_bytes(&message);
+        let weight = v1::ProduceRequest::overhead_bytes(&message[..]);
         assert_eq!(weight, 1000 * size_of::<v1::Record>());
     }
 
@@ -231,7 +217,7 @@ mod tests {
     fn headers_weigh_as_well() {
         let headers = vec![v1::Header::default(); 500];
         let message = plain(vec![v1::Record { headers, ..Default::default() }]);
-        let weight = v1::ProduceRequest::overhead_bytes(&message);
+        let weight = v1::ProduceRequest::overhead_bytes(&message[..]);
         assert_eq!(weight, size_of::<v1::Record>() + 500 * size_of::<v1::Header>());
     }
 
@@ -239,7 +225,7 @@ mod tests {
     fn an_encoded_batch_weighs_nothing() {
         let payload = Some(v1::produce_request::Payload::Batch(vec![0x0a; 5000].into()));
         let request = v1::ProduceRequest { payload, ..Default::default() };
-        assert_eq!(v1::ProduceRequest::overhead_bytes(&request.encode_to_vec()), 0);
+        assert_eq!(v1::ProduceRequest::overhead_bytes(&request.encode_to_vec()[..]), 0);
     }
 
     #[test]
@@ -247,7 +233,7 @@ mod tests {
         let mut message = vec![0x7b, 0x7c];
         message.extend(plain(vec![v1::Record::default(); 10]));
         assert!(v1::ProduceRequest::decode(&message[..]).is_ok());
-        let weight = v1::ProduceRequest::overhead_bytes(&message);
+        let weight = v1::ProduceRequest::overhead_bytes(&message[..]);
         assert_eq!(weight, 10 * size_of::<v1::Record>());
     }
 
@@ -257,7 +243,7 @@ mod tests {
         for end in 0..message.len() {
             let _ = v1::ProduceRequest::overhead_bytes(&message[..end]);
         }
-        assert_eq!(v1::ProduceRequest::overhead_bytes(&[0x2f, 0xff, 0xff]), 0);
-        assert_eq!(v1::ProduceRequest::overhead_bytes(&[0xff; 64]), 0);
+        assert_eq!(v1::ProduceRequest::overhead_bytes(&[0x2f, 0xff, 0xff][..]), 0);
+        assert_eq!(v1::ProduceRequest::overhead_bytes(&[0xff; 64][..]), 0);
     }
 }

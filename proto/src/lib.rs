@@ -4,6 +4,7 @@
 //! - [`record`]: the record batch codec, Kafka's format v2 (magic 2), byte for byte.
 //! - [`partitioner`]: which partition a key belongs to, as Kafka's default partitioner decides.
 //! - `v1` (feature `grpc`): the gRPC services generated from `cairn/v1/*.proto`.
+//! - `wire` (feature `grpc`): their messages on the streams that carry batches.
 //!
 //! The rule: nothing here reads a file, a socket or a clock, and nothing here panics or allocates
 //! on the word of bytes that a stranger wrote. The batch codec lives here rather than in the log,
@@ -16,6 +17,8 @@ mod grpc;
 pub mod partitioner;
 pub mod record;
 pub mod types;
+#[cfg(feature = "grpc")]
+pub mod wire;
 
 #[cfg(feature = "grpc")]
 pub use grpc::{FILE_DESCRIPTOR_SET, v1};

@@ -43,7 +43,10 @@ async fn resting(broker: &Broker) -> (Doors, usize) {
 
 async fn raw_connection(broker: &Broker) -> h2::client::SendRequest<Bytes> {
     let connection = TcpStream::connect(&broker.grpc).await.expect("the port is open");
-    let (client, connection) = h2::client::handshake(connection).await.expect("it speaks HTTP/2");
+    let mut handshake = h2::client::Builder::new();
+    // Far more than what any test here leaves unread, so that it is never this side that gives up.
+    handshake.initial_connection_window_size(256 << 20);
+    let (client, connection) = handshake.handshake(connection).await.expect("it speaks HTTP/2");
     tokio::spawn(connection);
     client
 }
@@ -379,4 +382,43 @@ async fn many_empty_records_behind_a_group_are_not_either() {
     assert_eq!(status_of(response).await, Code::InvalidArgument);
     let peak = peak_bytes(broker.id()) - before;
     assert!(peak < 32 << 20, "4 MB of request take {peak} bytes");
+}
+
+/// Takes in the answers of a call as they come. Returns the trailers that end it.
+async fn listen(response: h2::client::ResponseFuture) -> http::HeaderMap {
+    let mut answers = response.await.expect("headers").into_body();
+    while let Some(data) = answers.data().await {
+        let data = data.expect("the call goes on");
+        answers.flow_control().release_capacity(data.len()).expect("it was just taken");
+    }
+    answers.trailers().await.expect("no reset").expect("a status")
+}
+
+/// A producer that is faster than the broker is slowed down, however small its requests are: the
+/// transport below has a bound of its own on small frames, and cuts off whoever passes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_small_requests_is_slowed_and_not_cut_off() {
+    const REQUESTS: i64 = 60_000;
+    let data = data_folder();
+    let broker = Broker::start(data.path());
+    let mut doors = Doors::of(&broker).await;
+    doors.create("t", &[("flush.messages", "1000000")]).await;
+    let client = raw_connection(&broker).await;
+    let (response, mut body) = begin(&client, "Producer/ProduceStream").await;
+    let answers = tokio::spawn(listen(response));
+    let message = request("t", plain("small")).encode_to_vec();
+    let mut framed = declaring(u32::try_from(message.len()).expect("small"));
+    framed.extend_from_slice(&message);
+    let framed = framed.freeze();
+    for number in 0..REQUESTS {
+        body.reserve_capacity(framed.len());
+        while body.capacity() < framed.len() {
+            let more = std::future::poll_fn(|context| body.poll_capacity(context)).await;
+            assert!(matches!(more, Some(Ok(_))), "cut off at request {number}: {more:?}");
+        }
+        body.send_data(framed.clone(), false).expect("the call is open");
+    }
+    body.send_data(Bytes::new(), true).expect("the call is open");
+    assert_eq!(answers.await.expect("no assertion failed")["grpc-status"], "0");
+    assert_eq!(doors.describe("t").await.log_end_offset, REQUESTS);
 }

@@ -17,13 +17,12 @@ use std::{collections::HashMap, future::pending, pin::Pin, sync::Arc, time::Dura
 use log_proto::{
     types::{Offset, ProducerId},
     v1::{self, consume_response},
+    wire::Incoming,
 };
 use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
     time::{Instant, sleep_until},
 };
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Streaming;
 
 use super::{
     batch::{AbortedTxn, ConsumerBatch, Payload},
@@ -70,7 +69,7 @@ enum Stream {
 
 struct Up {
     requests: UnboundedSender<v1::ConsumeRequest>,
-    responses: Streaming<v1::ConsumeResponse>,
+    responses: Incoming<v1::ConsumeResponse>,
 }
 
 /// The number of a partition, in the order of the selection.
@@ -236,8 +235,7 @@ impl Fetcher {
             let (requests, sent) = unbounded_channel();
             let request = v1::consume_request::Request::Start(start);
             let _ = requests.send(v1::ConsumeRequest { request: Some(request) });
-            let mut client = connection.consumer();
-            let opening = client.consume(UnboundedReceiverStream::new(sent));
+            let opening = connection.stream("/cairn.v1.Consumer/Consume", sent);
             let responses = connection.answer(OPEN_TIMEOUT, opening).await?;
             Ok(Box::new(Up { requests, responses }))
         }

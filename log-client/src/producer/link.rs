@@ -10,10 +10,9 @@ use std::{future::pending, pin::Pin, time::Duration};
 use log_proto::{
     types::{Producer, ProducerEpoch, ProducerId},
     v1,
+    wire::Incoming,
 };
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Streaming;
 
 use crate::{
     connection::Connection,
@@ -40,7 +39,7 @@ enum State {
 
 struct Up {
     requests: UnboundedSender<v1::ProduceRequest>,
-    answers: Streaming<v1::ProduceResponse>,
+    answers: Incoming<v1::ProduceResponse>,
 }
 
 /// What happened on a link.
@@ -111,8 +110,7 @@ impl Link {
 
 async fn open_stream(connection: Connection) -> Result<Box<Up>, RequestError> {
     let (requests, sent) = tokio::sync::mpsc::unbounded_channel();
-    let mut client = connection.producer();
-    let opening = client.produce_stream(UnboundedReceiverStream::new(sent));
+    let opening = connection.stream("/cairn.v1.Producer/ProduceStream", sent);
     let answers = connection.answer(OPEN_TIMEOUT, opening).await?;
     Ok(Box::new(Up { requests, answers }))
 }

@@ -13,9 +13,11 @@ use log_proto::v1::consume_request::Request as Asked;
 use log_proto::v1::consumer_server::Consumer;
 use log_proto::v1::partition_start::Position;
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::Requests;
 use super::convert;
 use super::delivery::Delivery;
 use super::error::{Refusal, explained, stopping};
@@ -43,7 +45,36 @@ impl ConsumerService {
         Self { broker }
     }
 
-    async fn open(&self, start: &v1::Start) -> Result<Vec<Reader>, Refusal> {
+    /// Accepts a call and begins to answer it, or refuses it.
+    pub(super) async fn open(
+        &self,
+        request: Request<Requests<v1::ConsumeRequest>>,
+    ) -> Result<ReceiverStream<Result<v1::ConsumeResponse, Status>>, Status> {
+        let principal = super::principal_of(&request);
+        let mut requests = request.into_inner();
+        let first = requests.next().await.transpose().map_err(explained)?;
+        let first = first.and_then(|request| request.request);
+        let Some(Asked::Start(start)) = first else {
+            return Err(Refusal::invalid_request("the first request must be a start").into());
+        };
+        self.broker.check_serving().map_err(|_| stopping())?;
+        let readers = self.readers(&start).await?;
+        let response_bytes_max = response_bytes(&start, self.broker.config().response_bytes_max);
+        tracing::debug!(%principal, partitions = readers.len(), "consume begins");
+        let (responses, stream) = mpsc::channel(RESPONSES_WAITING_MAX);
+        let pump = Pump {
+            broker: self.broker.clone(),
+            isolation: isolation(start.isolation)?,
+            delivery: delivery(start.delivery)?,
+            response_bytes_max,
+            requests,
+            responses,
+        };
+        tokio::spawn(pump.run(readers, start.credit_bytes));
+        Ok(ReceiverStream::new(stream))
+    }
+
+    async fn readers(&self, start: &v1::Start) -> Result<Vec<Reader>, Refusal> {
         let count = start.partitions.len();
         if count == 0 || count > limits::CONSUME_PARTITIONS_MAX {
             return Err(Refusal::invalid_request(format!(
@@ -134,28 +165,8 @@ impl Consumer for ConsumerService {
         &self,
         request: Request<Streaming<v1::ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
-        let principal = super::principal_of(&request);
-        let mut requests = request.into_inner();
-        let first = requests.message().await.map_err(explained)?;
-        let first = first.and_then(|request| request.request);
-        let Some(Asked::Start(start)) = first else {
-            return Err(Refusal::invalid_request("the first request must be a start").into());
-        };
-        self.broker.check_serving().map_err(|_| stopping())?;
-        let readers = self.open(&start).await?;
-        let response_bytes_max = response_bytes(&start, self.broker.config().response_bytes_max);
-        tracing::debug!(%principal, partitions = readers.len(), "consume begins");
-        let (responses, stream) = mpsc::channel(RESPONSES_WAITING_MAX);
-        let pump = Pump {
-            broker: self.broker.clone(),
-            isolation: isolation(start.isolation)?,
-            delivery: delivery(start.delivery)?,
-            response_bytes_max,
-            requests,
-            responses,
-        };
-        tokio::spawn(pump.run(readers, start.credit_bytes));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let requests = request.map(|requests| Box::pin(requests) as Requests<_>);
+        self.open(requests).await.map(Response::new)
     }
 
     async fn commit_offsets(

@@ -11,7 +11,9 @@ mod delivery;
 mod error;
 mod producer;
 mod pump;
+mod streams;
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -21,10 +23,11 @@ use log_proto::v1::admin_server::AdminServer;
 use log_proto::v1::consumer_server::ConsumerServer;
 use log_proto::v1::producer_server::ProducerServer;
 use tokio::net::TcpListener;
+use tokio_stream::{Stream, StreamExt};
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Status, Streaming};
+use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -33,14 +36,21 @@ use crate::limits;
 use crate::principal::Principal;
 
 /// What one stream may have on its way to us before it waits. Several batches of the usual largest
-/// size, so that a producer is not slowed by the distance; a stranger gets it with every stream.
+/// size, so that a producer always has one on its way while we look at another: with room for one,
+/// it takes a third longer. A stranger gets it with every stream.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 
-/// The same for all streams of one connection.
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// The same for all streams of one connection. So much more, because the transport ends a
+/// connection once the frames under 256 bytes that wait to be read lack, together, half of this to
+/// 256 bytes each: at 32 times, one stream full of the smallest requests is slowed down instead.
+const CONNECTION_WINDOW_BYTES: u32 = 32 * STREAM_WINDOW_BYTES;
 
-/// Fewer frames cost less to take apart; a megabyte would let one stream hold up the others.
-const FRAME_BYTES_MAX: u32 = 256 << 10;
+/// A batch of the usual largest size comes in one frame, and so is a slice of what was received
+/// instead of a copy. Larger ones would let one stream hold up the others.
+const FRAME_BYTES_MAX: u32 = (1 << 20) + (64 << 10);
+
+/// What a thread may keep of the memory of requests that are done.
+const BUFFERS_KEPT_BYTES: usize = 16 << 20;
 
 /// Streams of one connection. A client of ours needs a few; none needs thousands.
 const STREAMS_MAX: u32 = 1024;
@@ -55,6 +65,7 @@ pub(crate) async fn serve(
     broker: Broker,
     listener: TcpListener,
 ) -> Result<(), tonic::transport::Error> {
+    keep_buffers();
     let mut stage = broker.stage();
     let (health, health_service) = tonic_health::server::health_reporter();
     report_all(&health, ServingStatus::Serving).await;
@@ -79,14 +90,24 @@ pub(crate) async fn serve(
         .await
 }
 
+/// Tells the allocator which sizes come and go here. The GNU one gives free memory back to the
+/// system beyond twice the largest buffer that it has seen freed, and after small ones it would do
+/// so with each batch, only to take fresh pages for the next: a third of what a batch cost. This
+/// buffer is never touched and takes no memory; other allocators make nothing of it.
+fn keep_buffers() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(BUFFERS_KEPT_BYTES / 2)));
+}
+
 /// The services, each with the bound on what it takes. What it sends is bounded by what is read.
 fn routes(broker: Broker) -> Routes {
     let request_bytes_max = broker.config().request_bytes_max;
     let control_bytes_max = request_bytes_max.min(limits::CONTROL_REQUEST_BYTES_MAX);
-    let producer = ProducerServer::new(producer::ProducerService::new(broker.clone()))
-        .max_decoding_message_size(request_bytes_max);
-    let consumer = ConsumerServer::new(consumer::ConsumerService::new(broker.clone()))
-        .max_decoding_message_size(control_bytes_max);
+    let producer = producer::ProducerService::new(broker.clone());
+    let consumer = consumer::ConsumerService::new(broker.clone());
+    let bytes_max = (request_bytes_max, control_bytes_max);
+    let streams = streams::routes(producer.clone(), consumer.clone(), bytes_max);
+    let producer = ProducerServer::new(producer).max_decoding_message_size(request_bytes_max);
+    let consumer = ConsumerServer::new(consumer).max_decoding_message_size(control_bytes_max);
     let admin = AdminServer::new(admin::AdminService::new(broker))
         .max_decoding_message_size(control_bytes_max);
     let reflection = tonic_reflection::server::Builder::configure()
@@ -96,7 +117,7 @@ fn routes(broker: Broker) -> Routes {
         .expect("the descriptors are those that the services were generated from");
     let routes = Routes::new(reflection);
     let routes = routes.add_service(producer).add_service(consumer).add_service(admin);
-    routes.into_axum_router().layer(map_response(explain)).into()
+    routes.into_axum_router().merge(streams).layer(map_response(explain)).into()
 }
 
 /// A call of one message that the transport has refused never reaches its service; here its status
@@ -120,11 +141,14 @@ fn attach_principal(mut request: Request<()>) -> Result<Request<()>, Status> {
     Ok(request)
 }
 
+/// What a peer sends on a stream.
+type Requests<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + Sync>>;
+
 /// Takes in what a peer still sends on a stream that has been answered for good. A connection that
 /// is closed while its peer is writing is reset, and what the peer has not read yet is lost with
 /// it: acknowledgements, and the reason for the end.
-async fn hear_out<T>(mut requests: Streaming<T>) {
-    while let Ok(Some(_)) = requests.message().await {}
+async fn hear_out<T>(mut requests: Requests<T>) {
+    while let Some(Ok(_)) = requests.next().await {}
 }
 
 /// Who is asking.

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::Requests;
 use super::convert;
 use super::error::{Refusal, explained, stopping};
 use crate::broker::{Broker, Submitted};
@@ -47,6 +48,30 @@ pub(crate) struct ProducerService {
 impl ProducerService {
     pub(crate) fn new(broker: Broker) -> Self {
         Self { broker, round_robin: Arc::default() }
+    }
+
+    /// Begins to read requests and to answer them.
+    pub(super) fn open(
+        &self,
+        request: Request<Requests<v1::ProduceRequest>>,
+    ) -> ReceiverStream<Result<v1::ProduceResponse, Status>> {
+        let principal = super::principal_of(&request);
+        let (answers, stream) = mpsc::channel(ANSWERS_WAITING_MAX);
+        let (waiting, submitted) = mpsc::channel(limits::STREAM_IN_FLIGHT_MAX);
+        let reader = Reader {
+            service: self.clone(),
+            principal,
+            requests: request.into_inner(),
+            waiting,
+            room: Room::new(self.broker.config().stream_in_flight_bytes_max),
+        };
+        let open = self.broker.metrics().produce_stream();
+        tokio::spawn(reader.run());
+        tokio::spawn(async move {
+            answer_all(submitted, answers).await;
+            drop(open);
+        });
+        ReceiverStream::new(stream)
     }
 
     /// From a request to a batch on its way into the log.
@@ -131,23 +156,7 @@ impl Producer for ProducerService {
         &self,
         request: Request<Streaming<v1::ProduceRequest>>,
     ) -> Result<Response<Self::ProduceStreamStream>, Status> {
-        let principal = super::principal_of(&request);
-        let (answers, stream) = mpsc::channel(ANSWERS_WAITING_MAX);
-        let (waiting, submitted) = mpsc::channel(limits::STREAM_IN_FLIGHT_MAX);
-        let reader = Reader {
-            service: self.clone(),
-            principal,
-            requests: request.into_inner(),
-            waiting,
-            room: Room::new(self.broker.config().stream_in_flight_bytes_max),
-        };
-        let open = self.broker.metrics().produce_stream();
-        tokio::spawn(reader.run());
-        tokio::spawn(async move {
-            answer_all(submitted, answers).await;
-            drop(open);
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(self.open(request.map(|requests| Box::pin(requests) as Requests<_>))))
     }
 }
 
@@ -220,7 +229,7 @@ impl Room {
 struct Reader {
     service: ProducerService,
     principal: Principal,
-    requests: Streaming<v1::ProduceRequest>,
+    requests: Requests<v1::ProduceRequest>,
     waiting: mpsc::Sender<Read>,
     room: Room,
 }
@@ -237,18 +246,18 @@ impl Reader {
                     drop(waiting);
                     return super::hear_out(requests).await;
                 }
-                request = self.requests.message() => request,
+                request = self.requests.next() => request,
             };
             match request {
-                Ok(Some(request)) => {
+                Some(Ok(request)) => {
                     let read = Read::Request(self.take(request).await);
                     // Without anybody to answer to, what was submitted stays submitted.
                     if self.waiting.send(read).await.is_err() {
                         return;
                     }
                 }
-                Ok(None) => return,
-                Err(status) => return self.end(explained(status)).await,
+                None => return,
+                Some(Err(status)) => return self.end(explained(status)).await,
             }
         }
     }

@@ -29,8 +29,9 @@ use log_proto::v1;
 use log_proto::v1::consume_request::Request as Asked;
 use log_proto::v1::consume_response::Event;
 use tokio::sync::{mpsc, watch};
-use tonic::{Status, Streaming};
+use tonic::Status;
 
+use super::Requests;
 use super::convert;
 use super::delivery::{Delivered, Delivery, Payload, Terms, costs_little, deliver};
 use super::error::{Refusal, damaged, explained, stopping};
@@ -99,7 +100,7 @@ pub(super) struct Pump {
     pub(super) isolation: Isolation,
     pub(super) delivery: Delivery,
     pub(super) response_bytes_max: usize,
-    pub(super) requests: Streaming<v1::ConsumeRequest>,
+    pub(super) requests: Requests<v1::ConsumeRequest>,
     pub(super) responses: mpsc::Sender<Result<v1::ConsumeResponse, Status>>,
 }
 
@@ -170,7 +171,7 @@ impl Running {
                     return Err(End::Told(stopping().into()));
                 }
                 () = self.pump.responses.closed() => return Err(End::Quiet),
-                request = self.pump.requests.message(), if self.requests_open => {
+                request = self.pump.requests.next(), if self.requests_open => {
                     self.take_request(request)?;
                 }
                 Some((reader, wake)) = self.parked.next(), if !self.parked.is_empty() => {
@@ -192,24 +193,24 @@ impl Running {
 
     fn take_request(
         &mut self,
-        request: Result<Option<v1::ConsumeRequest>, Status>,
+        request: Option<Result<v1::ConsumeRequest, Status>>,
     ) -> Result<(), End> {
         match request {
-            Ok(Some(v1::ConsumeRequest { request: Some(Asked::Credit(credit)) })) => {
+            Some(Ok(v1::ConsumeRequest { request: Some(Asked::Credit(credit)) })) => {
                 let more = i64::try_from(credit.bytes).unwrap_or(i64::MAX);
                 self.credit = self.credit.saturating_add(more);
                 Ok(())
             }
-            Ok(Some(_)) => {
+            Some(Ok(_)) => {
                 let message = "only credit may follow the start: make another call";
                 Err(End::Told(Refusal::invalid_request(message).into()))
             }
-            Ok(None) => {
+            None => {
                 self.requests_open = false;
                 Ok(())
             }
             // The connection is gone, or what comes over it is no protocol.
-            Err(status) => Err(End::Told(explained(status))),
+            Some(Err(status)) => Err(End::Told(explained(status))),
         }
     }
 
