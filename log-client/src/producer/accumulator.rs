@@ -86,6 +86,8 @@ struct Queue {
     place: Place,
     open: Option<OpenBatch>,
     full: VecDeque<OpenBatch>,
+    /// The size of the last batch that was filled here: about what the next will need.
+    usual_bytes: usize,
 }
 
 /// A partition by name.
@@ -153,7 +155,7 @@ impl Accumulator {
         let first = state.queues.len();
         for partition in 0..partitions.get() {
             let place = Place { topic: Arc::clone(topic), partition };
-            state.queues.push(Queue { place, open: None, full: VecDeque::new() });
+            state.queues.push(Queue { place, open: None, full: VecDeque::new(), usual_bytes: 0 });
         }
         let queues = (first..state.queues.len()).collect();
         let partitioner = Partitioner::new(partitions);
@@ -373,7 +375,9 @@ impl State {
             return batch.push(record, timestamp, size);
         }
         let options = BatchOptions { compression: config.compression, ..BatchOptions::default() };
-        let mut batch = self.new_batch(BatchBuilder::new(options), RecordSize::default());
+        let mut builder = BatchBuilder::new(options);
+        builder.reserve(self.queues[queue].usual_bytes);
+        let mut batch = self.new_batch(builder, RecordSize::default());
         let pushed = batch.push(record, timestamp, size);
         if pushed.is_ok() {
             self.note_waiting(queue);
@@ -394,8 +398,9 @@ impl State {
 
     /// Moves the open batch, if there is one, to the full ones.
     fn close_batch(&mut self, queue: QueueIndex) {
-        let Queue { place, open, full } = &mut self.queues[queue];
+        let Queue { place, open, full, usual_bytes } = &mut self.queues[queue];
         if let Some(batch) = open.take() {
+            *usual_bytes = batch.builder.size_bytes();
             full.push_back(batch);
             if let Some(topic) = self.topics.get_mut(&place.topic) {
                 topic.partitioner.batch_full(place.partition);

@@ -140,7 +140,7 @@ impl Producer {
         let size: RecordSize = records.iter().map(ProducerRecord::size).sum();
         let permit = self.reserve(size.encoded).await?;
         loop {
-            let builder = self.encode(records)?;
+            let builder = self.encode(records, size)?;
             match self.handle.accumulator.append_batch(&topic, partition, builder, size) {
                 Ok(delivery) => {
                     permit.forget();
@@ -195,12 +195,17 @@ impl Producer {
         Ok(())
     }
 
-    fn encode(&self, records: &[ProducerRecord]) -> Result<BatchBuilder, SendError> {
+    fn encode(
+        &self,
+        records: &[ProducerRecord],
+        size: RecordSize,
+    ) -> Result<BatchBuilder, SendError> {
         let compression = self.handle.config.compression;
         let mut builder = BatchBuilder::new(BatchOptions { compression, ..Default::default() });
         if records.is_empty() {
             return Err(BuildError::NoRecords.into());
         }
+        builder.reserve(size.encoded);
         let now = now();
         for record in records {
             push_record(&mut builder, record, record.timestamp.unwrap_or(now))?;

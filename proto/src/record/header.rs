@@ -278,6 +278,16 @@ impl BatchHeader {
 
     /// Checks the CRC. `batch` is the whole batch, header included, and nothing else.
     pub fn verify_crc(&self, batch: &[u8]) -> Result<(), BatchError> {
+        self.verify_size(batch)?;
+        let computed = crc32_iscsi(&batch[CRC_START..]);
+        if computed != self.crc {
+            return Err(BatchError::CrcMismatch { declared: self.crc, computed });
+        }
+        Ok(())
+    }
+
+    /// Checks that `batch` is the whole batch and nothing else.
+    pub(super) fn verify_size(&self, batch: &[u8]) -> Result<(), BatchError> {
         if batch.len() < self.size_bytes() {
             return Err(BatchError::Truncated {
                 needed: self.size_bytes(),
@@ -286,10 +296,6 @@ impl BatchHeader {
         }
         if batch.len() > self.size_bytes() {
             return Err(BatchError::TrailingBytes { extra: batch.len() - self.size_bytes() });
-        }
-        let computed = crc32_iscsi(&batch[CRC_START..]);
-        if computed != self.crc {
-            return Err(BatchError::CrcMismatch { declared: self.crc, computed });
         }
         Ok(())
     }

@@ -144,3 +144,12 @@ fn a_batch_that_is_not_shared_is_stamped_in_place() {
     assert_eq!(RecordBatch::parse(shared.clone()).unwrap().header().producer(), None);
     assert_eq!(stamped(shared).as_ptr(), before);
 }
+
+/// The stamp does not read the records, so it must not vouch for them.
+#[test]
+fn a_damaged_batch_that_is_stamped_stays_damaged() {
+    let mut bytes = batch_of(BatchOptions::default(), &[(0, Some("key"), Some("value"))]).to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    let stamped = stamp(bytes.into(), producer(1, 0), Sequence::ZERO, Transactional::No).unwrap();
+    assert!(matches!(RecordBatch::parse(stamped), Err(BatchError::CrcMismatch { .. })));
+}
