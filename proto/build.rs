@@ -1,39 +1,22 @@
-//! Generates the gRPC services from `cairn/v1/*.proto` when the feature `grpc` is on.
+//! Generates what is written down better than in Rust, each with its feature:
 //!
-//! The protobuf compiler is protox, a library: building Cairn needs no `protoc` on the machine.
-
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo:rerun-if-changed=cairn");
-    #[cfg(feature = "grpc")]
-    grpc::generate()?;
-    Ok(())
-}
+//! - `grpc`: the services of `cairn/v1/*.proto`.
+//! - `kafka`: the messages of `kafka/*.table`.
 
 #[cfg(feature = "grpc")]
-mod grpc {
-    use std::{env, error::Error, fs, path::PathBuf};
+#[path = "build/grpc.rs"]
+mod grpc;
+#[cfg(feature = "kafka")]
+#[path = "build/kafka/mod.rs"]
+mod kafka;
 
-    use protox::prost::Message;
-
-    const FILES: [&str; 4] = [
-        "cairn/v1/common.proto",
-        "cairn/v1/producer.proto",
-        "cairn/v1/consumer.proto",
-        "cairn/v1/admin.proto",
-    ];
-
-    /// Writes the generated code, and the descriptor set that reflection serves, to `OUT_DIR`.
-    pub(crate) fn generate() -> Result<(), Box<dyn Error>> {
-        let descriptors = protox::compile(FILES, ["."])?;
-        let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-        fs::write(out_dir.join("cairn.v1.bin"), descriptors.encode_to_vec())?;
-        // Payloads come as `Bytes`: slices of the message received, not copies of it.
-        tonic_prost_build::configure()
-            .bytes(".")
-            .codec_path("crate::codec::BoundedCodec")
-            .build_client(true)
-            .build_server(true)
-            .compile_fds(descriptors)?;
-        Ok(())
-    }
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=cairn");
+    println!("cargo:rerun-if-changed=kafka");
+    #[cfg(feature = "grpc")]
+    grpc::generate()?;
+    #[cfg(feature = "kafka")]
+    kafka::generate()?;
+    Ok(())
 }

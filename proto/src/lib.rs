@@ -5,6 +5,7 @@
 //! - [`partitioner`]: which partition a key belongs to, as Kafka's default partitioner decides.
 //! - `v1` (feature `grpc`): the gRPC services generated from `cairn/v1/*.proto`.
 //! - `wire` (feature `grpc`): their messages on the streams that carry batches.
+//! - `kafka` (feature `kafka`): the Kafka protocol's messages, generated from `kafka/*.table`.
 //!
 //! The rule: nothing here reads a file, a socket or a clock, and nothing here panics or allocates
 //! on the word of bytes that a stranger wrote. The batch codec lives here rather than in the log,
@@ -14,6 +15,8 @@
 pub mod codec;
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod partitioner;
 pub mod record;
 pub mod types;
