@@ -62,6 +62,12 @@ impl LeaderEpochCache {
         self.0.last().copied()
     }
 
+    /// The epoch that wrote at `offset`; of one that is yet to be written, the latest.
+    pub(crate) fn at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let begun = self.0.partition_point(|entry| entry.start_offset <= offset);
+        begun.checked_sub(1).map(|covering| self.0[covering].epoch)
+    }
+
     /// Where the records of `epoch` end, as Kafka's OffsetForLeaderEpoch answers: the latest epoch
     /// at or below the one asked for that wrote anything, and the exclusive end of its records.
     ///

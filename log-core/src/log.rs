@@ -279,6 +279,19 @@ impl Log {
         self.inner.read(from, bytes_max, isolation, Segment::copy)
     }
 
+    /// As [`Log::read`], with all of the slice brought into memory before it is handed out: for
+    /// whoever passes it on from a thread that must not wait for the disk, and looks at no more
+    /// than headers. A bad disk answers with an error here.
+    pub fn read_resident(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        isolation: Isolation,
+    ) -> Result<Fetched, ReadError> {
+        self.inner.used.store(true, Ordering::Relaxed);
+        self.inner.read(from, bytes_max, isolation, Segment::resident)
+    }
+
     /// The offsets as they are now.
     pub fn offsets(&self) -> Offsets {
         self.inner.marks.offsets()
@@ -314,6 +327,11 @@ impl Log {
     /// The term that the log is open under.
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.inner.leader_epoch
+    }
+
+    /// The epoch that wrote at `offset`, or will; `None` below the oldest that is known.
+    pub fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.inner.writer.lock().epochs.at(offset)
     }
 
     /// The largest epoch not above `epoch` that wrote here, and the offset that it ended before

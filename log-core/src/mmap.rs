@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 /// A file's bytes, readable in place up to the published end. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -85,6 +85,19 @@ impl Mapping {
     pub(crate) fn publish(&self, end: u64) {
         let end = usize::try_from(end).unwrap_or(usize::MAX).min(self.len());
         self.0.published.fetch_max(end, Ordering::Release);
+    }
+
+    /// Brings the bytes in `range` into memory, waiting for the disk if need be. An error where
+    /// touching them would end the process, and on kernels that cannot (before Linux 5.14).
+    pub(crate) fn populate(&self, range: Range<u64>) -> io::Result<()> {
+        let start = usize::try_from(range.start).map_err(io::Error::other)?;
+        let end = usize::try_from(range.end).map_err(io::Error::other)?;
+        match &self.0.bytes {
+            Backing::File(map) if start < end && end <= map.len() => {
+                map.advise_range(Advice::PopulateRead, start, end - start)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The bytes in `range`, without copying; `None` where the range is not published.
@@ -159,6 +172,13 @@ mod tests {
         assert_eq!(mapping.slice(0..6).unwrap(), "abcdef");
         drop((mapping, file));
         assert_eq!(slice, "abc");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_before_it_is_touched() {
+        let mapping = Mapping::of_file(&file_with(&[7; 10_000]), 1 << 20).unwrap();
+        mapping.populate(5_000..10_000).unwrap();
+        assert!(mapping.populate(5_000..100_000).is_err(), "nothing lies there");
     }
 
     #[test]

@@ -134,21 +134,34 @@ impl Segment {
     /// Bytes `start..end` of the log file without copying them. `end` must not lie beyond
     /// [`Segment::end`].
     pub(crate) fn slice(&self, start: u64, end: u64) -> Result<Bytes, FileError> {
-        debug_assert!(end <= self.end());
-        if let Some(mapping) = &self.handles.read().mapping {
-            mapping.publish(end);
-            if let Some(slice) = mapping.slice(start..end) {
-                return Ok(slice);
-            }
-        }
-        let file = self.file()?;
-        let len = (end * 2).next_power_of_two().max(MAPPING_BYTES_MIN);
-        let mapping = file.map(len).map_err(failed("map", self.log_path()))?;
-        mapping.publish(end);
-        let slice = mapping.slice(start..end);
-        self.handles.write().mapping = Some(mapping);
+        let slice = self.mapping_to(end)?.slice(start..end);
         slice
             .ok_or_else(|| failed("map", self.log_path())(std::io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    /// As [`Segment::slice`], with all of it in memory by now: whoever touches it soon waits for
+    /// no disk. Where it cannot be brought there it is read instead, and the read says why.
+    pub(crate) fn resident(&self, start: u64, end: u64) -> Result<Bytes, FileError> {
+        match self.mapping_to(end)?.populate(start..end) {
+            Ok(()) => self.slice(start, end),
+            Err(_) => self.copy(start, end),
+        }
+    }
+
+    /// A mapping that shows the bytes up to `end`.
+    fn mapping_to(&self, end: u64) -> Result<Mapping, FileError> {
+        debug_assert!(end <= self.end());
+        if let Some(mapping) = &self.handles.read().mapping
+            && mapping.len() as u64 >= end
+        {
+            mapping.publish(end);
+            return Ok(mapping.clone());
+        }
+        let len = (end * 2).next_power_of_two().max(MAPPING_BYTES_MIN);
+        let mapping = self.file()?.map(len).map_err(failed("map", self.log_path()))?;
+        mapping.publish(end);
+        self.handles.write().mapping = Some(mapping.clone());
+        Ok(mapping)
     }
 
     /// Bytes `start..end` of the log file, read into memory: a bad disk answers with an error

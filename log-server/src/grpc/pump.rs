@@ -361,8 +361,15 @@ async fn read(broker: &Broker, reader: &Reader, terms: Terms) -> Result<Delivere
     broker.blocking(move |_| sort_out(fetched)).await
 }
 
+/// Whole batches go out as they lie in the log, not copied. That they are in memory when they are
+/// sent is likely and no more: a connection that meets a bad disk then breaks, and its consumer
+/// gets the error here when it comes back.
 fn read_blocking(partition: &Partition, from: Offset, terms: &Terms) -> Result<Delivered, Refusal> {
-    let fetched = partition.read(from, terms.response_bytes_max, terms.isolation)?;
+    let (bytes_max, isolation) = (terms.response_bytes_max, terms.isolation);
+    let fetched = match terms.delivery {
+        Delivery::Batches => partition.read_resident(from, bytes_max, isolation)?,
+        Delivery::Records => partition.read(from, bytes_max, isolation)?,
+    };
     deliver(fetched, from, terms).map_err(|error| damaged(partition, &error))
 }
 

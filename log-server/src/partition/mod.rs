@@ -159,6 +159,18 @@ impl Partition {
         self.log.read_copied(from, bytes_max, isolation)
     }
 
+    /// As [`Partition::read`], without a copy: slices of the log that are in memory by now, for
+    /// whoever sends them on as they are.
+    pub fn read_resident(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        isolation: Isolation,
+    ) -> Result<Fetched, ReadError> {
+        self.used();
+        self.log.read_resident(from, bytes_max, isolation)
+    }
+
     /// What readers and producers wait on.
     pub fn view(&self) -> watch::Receiver<View> {
         self.progress.view.subscribe()
