@@ -4,6 +4,7 @@
 //! DATA/
 //!   lock                            flock'd while a broker runs; holds its process id
 //!   format                          the version of this layout; a newer one is refused by name
+//!   cluster-id                      16 bytes that tell this data from any other
 //!   clean-stop                      there only between a clean stop and the next start
 //!   reserve                         room that a start on a full disk gives up
 //!   topics/<topic>-<partition>/     one log each
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use log_core::io::Storage;
 use rustix::fs::{FlockOperation, flock};
+use uuid::Uuid;
 
 use crate::durable_file::{self, DurableFileError, Format};
 use crate::reserve::Reserve;
@@ -29,6 +31,8 @@ use crate::topics::TopicName;
 const LAYOUT: Format = Format { magic: *b"CFMT", version: 1 };
 
 const CLEAN_STOP: Format = Format { magic: *b"CSTP", version: 1 };
+
+const CLUSTER_ID: Format = Format { magic: *b"CLID", version: 1 };
 
 /// What may lie in a folder that no broker has used yet.
 const HARMLESS: [&str; 3] = ["lock", "format.tmp", "lost+found"];
@@ -93,6 +97,7 @@ pub struct DataDir {
     path: PathBuf,
     storage: Arc<dyn Storage>,
     left_as: LeftAs,
+    cluster_id: Uuid,
     reserve: Reserve,
     /// The lock is the operating system's, and gone with this descriptor.
     _lock: File,
@@ -111,18 +116,24 @@ impl DataDir {
             storage.create_folder(&folder).map_err(failed("make", &folder))?;
         }
         storage.sync_folder(path).map_err(failed("sync", path))?;
+        let cluster_id = cluster_id(path, &*storage)?;
         let was_clean = take_clean_stop(path, &*storage)?;
         let left_as = match (is_new, was_clean) {
             (IsNew::Yes, _) => LeftAs::New,
             (IsNew::No, true) => LeftAs::Clean,
             (IsNew::No, false) => LeftAs::Unclean,
         };
-        Ok(Self { path: path.to_owned(), storage, left_as, reserve, _lock: lock })
+        Ok(Self { path: path.to_owned(), storage, left_as, cluster_id, reserve, _lock: lock })
     }
 
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What tells this broker's data from that of any other.
+    pub fn cluster_id(&self) -> Uuid {
+        self.cluster_id
     }
 
     /// How the last broker left it.
@@ -211,6 +222,19 @@ fn claim_layout(folder: &Path, storage: &dyn Storage) -> Result<IsNew, DataDirEr
     }
     durable_file::write(storage, &file, LAYOUT, &[])?;
     Ok(IsNew::Yes)
+}
+
+/// The id that the folder was given when it was made, or just now. A client that finds another one
+/// behind the same address knows that it talks to another broker's data.
+fn cluster_id(folder: &Path, storage: &dyn Storage) -> Result<Uuid, DataDirError> {
+    let file = folder.join("cluster-id");
+    let known = durable_file::read(storage, &file, CLUSTER_ID)?;
+    if let Some(id) = known.and_then(|bytes| Uuid::from_slice(&bytes).ok()) {
+        return Ok(id);
+    }
+    let id = Uuid::new_v4();
+    durable_file::write(storage, &file, CLUSTER_ID, id.as_bytes())?;
+    Ok(id)
 }
 
 /// Whether the marker was there. It is gone, durably, before anything else happens: a crash from

@@ -4,7 +4,7 @@
 //! door maps them in one exhaustive match, so that a new variant does not compile until somebody
 //! has decided what clients are told.
 
-use log_core::{AppendError, ReadError};
+use log_core::{AppendError, ReadError, RetentionError};
 use log_proto::types::Offset;
 
 use crate::limits;
@@ -182,6 +182,94 @@ pub enum CreateTopicError {
     Stopping(#[from] Stopping),
 }
 
+/// Why a topic got no more partitions.
+#[derive(Debug, thiserror::Error)]
+pub enum CreatePartitionsError {
+    /// There is no such topic.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// It is not the caller's to change.
+    #[error(transparent)]
+    Internal(#[from] InternalTopic),
+    /// It has as many already. Partitions are never taken away: their records would go with them.
+    #[error("topic {topic} has {present} partitions: ask for more than that, not for {count}")]
+    NotMore {
+        /// The topic.
+        topic: TopicName,
+        /// How many it has.
+        present: u32,
+        /// How many were asked for.
+        count: u32,
+    },
+    /// Too many partitions for one topic.
+    #[error(
+        "{count} partitions are too many for one topic: {} are the most",
+        limits::TOPIC_PARTITIONS_MAX
+    )]
+    Partitions {
+        /// How many were asked for.
+        count: u32,
+    },
+    /// Too many partitions for the broker.
+    #[error(
+        "{count} more partitions pass partitions.max, which is {max}, and {present} are there: raise it"
+    )]
+    BrokerPartitions {
+        /// How many would be new.
+        count: u32,
+        /// How many there are.
+        present: usize,
+        /// The setting.
+        max: u32,
+    },
+    /// A folder of a new partition could not be made.
+    #[error("cannot make partition {topic}-{partition}: {reason}")]
+    Open {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: u32,
+        /// Why.
+        reason: String,
+    },
+    /// The metadata log did not take it.
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
+    /// The broker is on its way down.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
+/// Why the first records of a partition were not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteRecordsError {
+    /// There is no such topic or partition.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// They are not the caller's to delete.
+    #[error(transparent)]
+    Internal(#[from] InternalTopic),
+    /// The topic keeps the last record of each key, whatever its age.
+    #[error("topic {topic} is compacted: add delete to its cleanup.policy first")]
+    Compacted {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// The log did not do it.
+    #[error("{topic}-{partition}: {source}")]
+    Retention {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: u32,
+        /// Why.
+        source: RetentionError,
+    },
+    /// The broker is on its way down.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
 /// Why a topic was not deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteTopicError {
@@ -285,6 +373,9 @@ pub enum CommitOffsetsError {
         /// How long it is.
         bytes: usize,
     },
+    /// The group has members, and its offsets are theirs to commit.
+    #[error("the group has members: commit as one of them, or stop them first")]
+    HasMembers,
     /// The broker keeps no more.
     #[error(
         "the broker keeps {} committed offsets and no more: delete topics that are not used",

@@ -21,6 +21,12 @@ pub const COMMIT_OFFSETS_MAX: usize = 10_000;
 /// Committed offsets that the broker keeps for all groups together. They live in memory.
 pub const COMMITTED_OFFSETS_MAX: usize = 1_000_000;
 
+/// Members of all groups together, with those that have been given an id to come in with.
+pub const MEMBERS_MAX: usize = 100_000;
+
+/// What the members of all groups may say of themselves, in bytes. It lives in memory.
+pub const MEMBER_BYTES_MAX: usize = 64 << 20;
+
 /// Partitions in one Consume call.
 pub const CONSUME_PARTITIONS_MAX: usize = 10_000;
 

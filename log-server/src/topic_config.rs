@@ -5,10 +5,14 @@
 //! topic that left it alone. Names that are not in the table are refused, instead of being kept
 //! and ignored.
 
+mod change;
+
 use std::collections::BTreeMap;
 
 use log_core::{CleanupPolicy, FlushPolicy, LogConfig};
 use log_proto::record::TimestampType;
+
+pub use change::{ConfigChange, ConfigEdit};
 
 /// One thing that can be set on a topic.
 #[derive(Debug)]
@@ -17,6 +21,10 @@ pub struct TopicConfig {
     pub name: &'static str,
     /// Its value when neither the topic nor the broker sets it.
     pub default: &'static str,
+    /// What its values look like.
+    pub kind: ConfigKind,
+    /// The broker's setting that sets it for all topics, if there is one.
+    pub broker_setting: Option<&'static str>,
     /// What it does.
     pub doc: &'static str,
     /// What is missing when a value is taken but not acted upon yet.
@@ -25,28 +33,81 @@ pub struct TopicConfig {
     set: fn(&mut LogConfig, &str) -> Result<(), String>,
 }
 
-/// Every topic config there is. The order matters where two share a field: `flush.ms` refines
-/// what `flush.messages` has decided.
+/// What the values of a config look like. They are text all the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConfigKind {
+    /// `true` or `false`.
+    Boolean,
+    /// Any text.
+    Text,
+    /// A number of 32 bits.
+    Int,
+    /// A number of 64 bits.
+    Long,
+    /// A number with a fraction.
+    Double,
+    /// Several, divided by commas.
+    List,
+}
+
+/// Every topic config there is, by name. Some can only be set to what is so anyway: clients set
+/// them by habit, and are told by name where they mean more than that. The order matters where two
+/// share a field: `flush.ms` refines what `flush.messages` has decided.
 pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     TopicConfig {
         name: "cleanup.policy",
         default: "delete",
+        kind: ConfigKind::List,
+        broker_setting: None,
         doc: "What becomes of old records: delete by age and size, compact to the last of each \
               key, or compact,delete for both.",
         note: |value| value.contains("compact").then_some("compaction is not active yet"),
         set: |config, text| {
-            config.cleanup = match text {
-                "delete" => CleanupPolicy::Delete,
-                "compact" => CleanupPolicy::Compact,
-                "compact,delete" | "delete,compact" => CleanupPolicy::CompactAndDelete,
+            let mut policies: Vec<_> = list(text).collect();
+            policies.sort_unstable();
+            config.cleanup = match policies[..] {
+                ["delete"] => CleanupPolicy::Delete,
+                ["compact"] => CleanupPolicy::Compact,
+                ["compact", "delete"] => CleanupPolicy::CompactAndDelete,
                 _ => return Err("delete, compact or compact,delete".to_owned()),
             };
             Ok(())
         },
     },
     TopicConfig {
+        name: "compression.type",
+        default: "producer",
+        kind: ConfigKind::Text,
+        broker_setting: None,
+        doc: "Batches are kept in the compression in which they were sent, which is what producer \
+              means.",
+        note: no_note,
+        set: |_, text| only(text, "producer", "batches are kept as they were sent"),
+    },
+    TopicConfig {
+        name: "delete.retention.ms",
+        default: "86400000",
+        kind: ConfigKind::Long,
+        broker_setting: None,
+        doc: "How long compaction keeps the record that deletes a key.",
+        note: |value| unless("86400000", value, "compaction is not active yet"),
+        set: |_, text| number(text, 0, i64::MAX as u64).map(drop),
+    },
+    TopicConfig {
+        name: "file.delete.delay.ms",
+        default: "60000",
+        kind: ConfigKind::Long,
+        broker_setting: None,
+        doc: "How long a deleted file stays on the disk. Files are removed at once here; what is being \
+              read from them is read to its end.",
+        note: |value| unless("60000", value, "files are removed at once"),
+        set: |_, text| number(text, 0, i64::MAX as u64).map(drop),
+    },
+    TopicConfig {
         name: "flush.messages",
         default: "1",
+        kind: ConfigKind::Long,
+        broker_setting: Some("log.flush.interval.messages"),
         doc: "Records between syncs. 1 syncs whatever was appended, before acks=all is answered \
               and before it is read; more answers from the page cache.",
         note: no_note,
@@ -61,6 +122,8 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     TopicConfig {
         name: "flush.ms",
         default: "9223372036854775807",
+        kind: ConfigKind::Long,
+        broker_setting: Some("log.flush.interval.ms"),
         doc: "Milliseconds after which appended records are synced, where flush.messages is more \
               than 1.",
         note: no_note,
@@ -75,6 +138,8 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     TopicConfig {
         name: "index.interval.bytes",
         default: "4096",
+        kind: ConfigKind::Int,
+        broker_setting: None,
         doc: "Log bytes between two entries of the offset index.",
         note: no_note,
         set: |config, text| {
@@ -83,8 +148,19 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         },
     },
     TopicConfig {
+        name: "max.compaction.lag.ms",
+        default: "9223372036854775807",
+        kind: ConfigKind::Long,
+        broker_setting: None,
+        doc: "After so long a record is compacted, however little there is to gain.",
+        note: |value| unless("9223372036854775807", value, "compaction is not active yet"),
+        set: |_, text| number(text, 1, i64::MAX as u64).map(drop),
+    },
+    TopicConfig {
         name: "max.message.bytes",
         default: "1048588",
+        kind: ConfigKind::Int,
+        broker_setting: Some("message.max.bytes"),
         doc: "The largest record batch that is taken, as it is stored.",
         note: no_note,
         set: |config, text| {
@@ -95,6 +171,8 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     TopicConfig {
         name: "message.timestamp.after.max.ms",
         default: "3600000",
+        kind: ConfigKind::Long,
+        broker_setting: None,
         doc: "How far in the future of the broker's clock a producer's timestamp may lie.",
         note: no_note,
         set: |config, text| {
@@ -105,6 +183,8 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     TopicConfig {
         name: "message.timestamp.before.max.ms",
         default: "9223372036854775807",
+        kind: ConfigKind::Long,
+        broker_setting: None,
         doc: "How far in the past of the broker's clock a producer's timestamp may lie.",
         note: no_note,
         set: |config, text| {
@@ -115,6 +195,8 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     TopicConfig {
         name: "message.timestamp.type",
         default: "CreateTime",
+        kind: ConfigKind::Text,
+        broker_setting: None,
         doc: "CreateTime keeps the producer's timestamp, LogAppendTime stamps the time of the \
               append.",
         note: no_note,
@@ -128,8 +210,51 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         },
     },
     TopicConfig {
+        name: "min.cleanable.dirty.ratio",
+        default: "0.5",
+        kind: ConfigKind::Double,
+        broker_setting: None,
+        doc: "The share of a log that must be new before it is compacted.",
+        note: |value| unless("0.5", value, "compaction is not active yet"),
+        set: |_, text| {
+            let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+            ratio.map(drop::<f64>).ok_or_else(|| "a number from 0 to 1".to_owned())
+        },
+    },
+    TopicConfig {
+        name: "min.compaction.lag.ms",
+        default: "0",
+        kind: ConfigKind::Long,
+        broker_setting: None,
+        doc: "For so long a record is not compacted.",
+        note: |value| unless("0", value, "compaction is not active yet"),
+        set: |_, text| number(text, 0, i64::MAX as u64).map(drop),
+    },
+    TopicConfig {
+        name: "min.insync.replicas",
+        default: "1",
+        kind: ConfigKind::Int,
+        broker_setting: None,
+        doc: "How many replicas must have a record before it is acknowledged to acks=all. There is \
+              one.",
+        note: no_note,
+        set: |_, text| only(text, "1", "there is one replica"),
+    },
+    TopicConfig {
+        name: "preallocate",
+        default: "false",
+        kind: ConfigKind::Boolean,
+        broker_setting: None,
+        doc: "Whether segments are given their full size when they are made. They grow in steps \
+              here.",
+        note: no_note,
+        set: |_, text| only(text, "false", "segments grow in steps"),
+    },
+    TopicConfig {
         name: "retention.bytes",
         default: "-1",
+        kind: ConfigKind::Long,
+        broker_setting: Some("log.retention.bytes"),
         doc: "How many bytes each partition keeps at least before its oldest segments are \
               deleted; -1 is no bound.",
         note: no_note,
@@ -141,6 +266,8 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     TopicConfig {
         name: "retention.ms",
         default: "604800000",
+        kind: ConfigKind::Long,
+        broker_setting: Some("log.retention.ms"),
         doc: "How long records are kept at least; -1 keeps them for ever.",
         note: no_note,
         set: |config, text| {
@@ -151,6 +278,8 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     TopicConfig {
         name: "segment.bytes",
         default: "1073741824",
+        kind: ConfigKind::Int,
+        broker_setting: Some("log.segment.bytes"),
         doc: "A segment is rolled before it would grow past this. Old records are deleted by \
               whole segments.",
         note: no_note,
@@ -162,14 +291,45 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         },
     },
     TopicConfig {
+        name: "segment.index.bytes",
+        default: "10485760",
+        kind: ConfigKind::Int,
+        broker_setting: None,
+        doc: "How large an index may become before its segment is rolled. Indexes grow with their \
+              segments here, and roll nothing.",
+        note: |value| unless("10485760", value, "indexes grow with their segments"),
+        set: |_, text| number(text, 4, i32::MAX as u64).map(drop),
+    },
+    TopicConfig {
+        name: "segment.jitter.ms",
+        default: "0",
+        kind: ConfigKind::Long,
+        broker_setting: None,
+        doc: "By how much at most segment.ms is shortened at random, so that not all topics roll at \
+              once.",
+        note: no_note,
+        set: |_, text| only(text, "0", "segments roll when they are due"),
+    },
+    TopicConfig {
         name: "segment.ms",
         default: "604800000",
+        kind: ConfigKind::Long,
+        broker_setting: Some("log.roll.ms"),
         doc: "A segment that has had records for so long is rolled.",
         note: no_note,
         set: |config, text| {
             config.segment_ms = number(text, 1, i64::MAX as u64)?;
             Ok(())
         },
+    },
+    TopicConfig {
+        name: "unclean.leader.election.enable",
+        default: "false",
+        kind: ConfigKind::Boolean,
+        broker_setting: None,
+        doc: "Whether a replica that lacks acknowledged records may lead. There is one replica.",
+        note: no_note,
+        set: |_, text| only(text, "false", "there is one replica"),
     },
 ];
 
@@ -191,6 +351,12 @@ pub enum TopicConfigError {
         value: String,
         /// What would do.
         expected: String,
+    },
+    /// Something is to be added to a value, or taken from one, that is no list.
+    #[error("{name} is no list: set it as a whole")]
+    NotAList {
+        /// Which config.
+        name: &'static str,
     },
 }
 
@@ -224,7 +390,7 @@ impl TopicConfigs {
     pub(crate) fn set_text(&mut self, name: &'static str, value: &str) -> Result<(), String> {
         self.set(name, value).map_err(|error| match error {
             TopicConfigError::BadValue { expected, .. } => expected,
-            unknown @ TopicConfigError::Unknown { .. } => unknown.to_string(),
+            other => other.to_string(),
         })
     }
 
@@ -273,6 +439,20 @@ fn known_names() -> String {
 
 fn no_note(_: &str) -> Option<&'static str> {
     None
+}
+
+/// A note for every value but the default, which nobody has asked for.
+fn unless(default: &str, value: &str, note: &'static str) -> Option<&'static str> {
+    (value != default).then_some(note)
+}
+
+/// The parts of a list, without the space around them.
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim)
+}
+
+fn only(text: &str, value: &str, why: &str) -> Result<(), String> {
+    if text == value { Ok(()) } else { Err(format!("{value}: {why}")) }
 }
 
 fn number(text: &str, min: u64, max: u64) -> Result<u64, String> {
@@ -333,9 +513,41 @@ mod tests {
             ("cleanup.policy", "none"),
             ("message.timestamp.type", "now"),
             ("max.message.bytes", "2147483648"),
+            ("compression.type", "gzip"),
+            ("min.insync.replicas", "2"),
+            ("min.cleanable.dirty.ratio", "NaN"),
         ] {
             let error = TopicConfigs::parse([(name, value)]).unwrap_err().to_string();
             assert!(error.starts_with(name), "{error}");
+        }
+    }
+
+    /// What Kafka Streams, Connect and the tools of other languages set on topics that they make.
+    #[test]
+    fn what_clients_set_by_habit_is_taken() {
+        let pairs = [
+            ("cleanup.policy", "compact, delete"),
+            ("compression.type", "producer"),
+            ("delete.retention.ms", "86400000"),
+            ("message.timestamp.type", "CreateTime"),
+            ("min.cleanable.dirty.ratio", "0.5"),
+            ("min.insync.replicas", "1"),
+            ("preallocate", "false"),
+            ("retention.ms", "-1"),
+            ("segment.bytes", "52428800"),
+            ("segment.index.bytes", "52428800"),
+            ("unclean.leader.election.enable", "false"),
+        ];
+        assert_eq!(resolve(&pairs, &[]).cleanup, CleanupPolicy::CompactAndDelete);
+    }
+
+    #[test]
+    fn the_table_is_in_order_and_names_settings_that_set_it() {
+        assert!(TOPIC_CONFIGS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        for config in TOPIC_CONFIGS {
+            let Some(name) = config.broker_setting else { continue };
+            let setting = crate::config::SETTINGS.iter().find(|setting| setting.name == name);
+            assert_eq!(setting.expect(name).default, config.default, "{name}");
         }
     }
 

@@ -5,6 +5,8 @@
 //! the old can pass for the new. Lookups take the `Arc` out of the map at once: no guard is ever
 //! held across a wait or a second lookup.
 
+mod partitions;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +19,8 @@ use crate::limits;
 use crate::metrics::TopicMetrics;
 use crate::partition::Partition;
 use crate::topic_config::TopicConfigs;
+
+pub use partitions::Partitions;
 
 /// The name of a topic: 1 to 249 of `a-z A-Z 0-9 . _ -`, and neither `.` nor `..`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -149,7 +153,7 @@ pub struct Topic {
     /// What is set on it; replaced as a whole.
     pub configs: ArcSwap<TopicConfigs>,
     /// By number.
-    pub partitions: Box<[PartitionState]>,
+    pub partitions: Partitions,
     /// What is counted of it, and forgotten with it.
     pub metrics: TopicMetrics,
 }
@@ -174,17 +178,25 @@ impl Topic {
 
     /// The partitions that serve.
     pub fn serving(&self) -> impl Iterator<Item = &Arc<Partition>> {
-        self.partitions.iter().filter_map(|state| match state {
-            PartitionState::Serving(partition) => Some(partition),
-            PartitionState::Failed(_) => None,
-        })
+        serving(self.partitions.iter())
     }
+}
+
+/// Those of the partitions that serve.
+pub(crate) fn serving<'a>(
+    partitions: impl IntoIterator<Item = &'a PartitionState>,
+) -> impl Iterator<Item = &'a Arc<Partition>> {
+    partitions.into_iter().filter_map(|state| match state {
+        PartitionState::Serving(partition) => Some(partition),
+        PartitionState::Failed(_) => None,
+    })
 }
 
 /// Every topic that is served.
 #[derive(Debug, Default)]
 pub struct Topics {
     by_name: DashMap<TopicName, Arc<Topic>>,
+    names: DashMap<TopicId, TopicName>,
 }
 
 impl Topics {
@@ -192,6 +204,12 @@ impl Topics {
     pub fn get(&self, name: &str) -> Result<Arc<Topic>, LookupError> {
         let found = self.by_name.get(name).map(|entry| Arc::clone(entry.value()));
         found.ok_or_else(|| LookupError::UnknownTopic { name: name.to_owned() })
+    }
+
+    /// The topic with this id.
+    pub fn get_by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        let name = self.names.get(&id).map(|entry| entry.value().clone())?;
+        self.get(name.as_str()).ok().filter(|topic| topic.id == id)
     }
 
     /// Every topic, by name.
@@ -204,12 +222,15 @@ impl Topics {
 
     /// Starts to serve a topic.
     pub(crate) fn insert(&self, topic: Arc<Topic>) {
+        self.names.insert(topic.id, topic.name.clone());
         self.by_name.insert(topic.name.clone(), topic);
     }
 
     /// Stops to serve a topic.
     pub(crate) fn remove(&self, name: &TopicName) -> Option<Arc<Topic>> {
-        self.by_name.remove(name).map(|(_, topic)| topic)
+        let (_, topic) = self.by_name.remove(name)?;
+        self.names.remove(&topic.id);
+        Some(topic)
     }
 }
 

@@ -6,6 +6,7 @@
 //! metadata remembers as deleted; the next start finishes both. What has begun runs to its end in
 //! a task of its own, also when its caller goes away.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,14 +14,14 @@ use log_core::{LogConfig, LogIdentity};
 use uuid::Uuid;
 
 use super::{Broker, refuse_internal};
+use crate::coordinator::WriteError;
 use crate::coordinator::metadata::{DeletedTopic, TopicMetadata, request};
-use crate::coordinator::{WriteError, group};
 use crate::error::{AlterConfigsError, CoordinatorError, CreateTopicError, DeleteTopicError};
 use crate::parallel;
 use crate::partition::{OpenPartition, Partition};
 use crate::principal::Principal;
-use crate::topic_config::TopicConfigs;
-use crate::topics::{PartitionState, Topic, TopicId, TopicKind, TopicName};
+use crate::topic_config::{ConfigChange, TopicConfigs};
+use crate::topics::{PartitionState, Topic, TopicId, TopicKind, TopicName, serving};
 
 /// Whether a change is made or only asked about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,7 +98,7 @@ impl Broker {
         if let Err(error) = written {
             // After `Failed` the record may be there at the next start: the folders must stay.
             if !matches!(error, WriteError::Coordinator(CoordinatorError::Failed { .. })) {
-                self.blocking(move |broker| broker.discard(&served)).await;
+                self.blocking(move |_| discard(served.serving())).await;
             }
             return Err(match error {
                 WriteError::Refused(refused) => refused,
@@ -120,26 +121,35 @@ impl Broker {
     }
 
     async fn open_new(&self, topic: Arc<TopicMetadata>) -> Result<Arc<Topic>, CreateTopicError> {
-        self.blocking(move |broker| broker.open_new_blocking(&topic)).await
+        self.blocking(move |broker| {
+            let opened = broker.open_new_partitions(&topic, 0..topic.partitions);
+            let partitions = opened.map_err(|NotOpened { partition, reason }| {
+                CreateTopicError::Open { topic: topic.name.clone(), partition, reason }
+            })?;
+            Ok(Arc::new(serve(&topic, partitions)))
+        })
+        .await
     }
 
-    fn open_new_blocking(&self, topic: &TopicMetadata) -> Result<Arc<Topic>, CreateTopicError> {
-        let numbers: Vec<u32> = (0..topic.partitions).collect();
+    /// Makes partitions that are not there yet, all or none. Blocks.
+    pub(super) fn open_new_partitions(
+        &self,
+        topic: &TopicMetadata,
+        numbers: Range<u32>,
+    ) -> Result<Vec<PartitionState>, NotOpened> {
+        let numbers: Vec<u32> = numbers.collect();
         let opened = parallel::map(&numbers, |number| self.open_new_partition(topic, *number));
         let mut partitions = Vec::with_capacity(opened.len());
         let mut failed = None;
-        for (number, result) in numbers.into_iter().zip(opened) {
+        for (partition, result) in numbers.into_iter().zip(opened) {
             match result {
-                Ok(partition) => partitions.push(PartitionState::Serving(partition)),
-                Err(reason) => failed = Some((number, reason)),
+                Ok(opened) => partitions.push(PartitionState::Serving(opened)),
+                Err(reason) => failed = Some(NotOpened { partition, reason }),
             }
         }
-        let served = Arc::new(serve(topic, partitions));
-        let Some((partition, reason)) = failed else {
-            return Ok(served);
-        };
-        self.discard(&served);
-        Err(CreateTopicError::Open { topic: topic.name.clone(), partition, reason })
+        let Some(failed) = failed else { return Ok(partitions) };
+        discard(serving(&partitions));
+        Err(failed)
     }
 
     /// A folder that is there already is somebody else's, and an error.
@@ -195,16 +205,6 @@ impl Broker {
         configs.resolve(&config.topic_defaults, &base)
     }
 
-    /// Removes the folders of a topic that never was.
-    fn discard(&self, topic: &Topic) {
-        for partition in topic.serving() {
-            partition.mark_deleted();
-            if let Err(error) = partition.log().delete() {
-                tracing::warn!(topic = %topic.name, %error, "cannot remove a folder");
-            }
-        }
-    }
-
     /// Deletes a topic. When this returns it is gone for everyone, durably, and from the disk
     /// unless that failed; what is left is removed at the next start.
     pub async fn delete_topic(
@@ -213,28 +213,37 @@ impl Broker {
         name: &str,
     ) -> Result<(), DeleteTopicError> {
         self.check_serving()?;
-        let topic = self.inner.topics.get(name)?;
+        self.delete_this_topic(principal, self.inner.topics.get(name)?).await
+    }
+
+    /// Deletes this topic, and not one of its name that has come after it.
+    pub async fn delete_this_topic(
+        &self,
+        principal: &Principal,
+        topic: Arc<Topic>,
+    ) -> Result<(), DeleteTopicError> {
+        self.check_serving()?;
         refuse_internal(&topic)?;
         tracing::info!(%principal, topic = %topic.name, id = %topic.id, "deleting topic");
         let broker = self.clone();
-        let deleting = tokio::spawn(async move { broker.delete(topic.name.clone()).await });
+        let deleting = tokio::spawn(async move { broker.delete(&topic).await });
         deleting.await.unwrap_or(Err(CoordinatorError::Stopped.into()))
     }
 
-    async fn delete(&self, name: TopicName) -> Result<(), DeleteTopicError> {
+    async fn delete(&self, topic: &Topic) -> Result<(), DeleteTopicError> {
         let _admin = self.inner.admin.lock().await;
-        let asked = name.clone();
-        let written =
-            self.inner.metadata.write(move |state| request::delete_topic(state, &asked)).await;
+        let (name, id) = (topic.name.clone(), topic.id);
+        let metadata = &self.inner.metadata;
+        let written = metadata.write(move |state| request::delete_topic(state, &name, id)).await;
         let deleted = written.map_err(|error| match error {
             WriteError::Refused(refused) => refused,
             WriteError::Coordinator(error) => error.into(),
         })?;
-        if let Some(topic) = self.inner.topics.remove(&name) {
-            self.blocking(move |broker| broker.discard(&topic)).await;
+        if let Some(topic) = self.inner.topics.remove(&topic.name) {
+            self.blocking(move |_| discard(topic.serving())).await;
         }
         if let Err(reason) = self.remove(deleted).await {
-            tracing::warn!(topic = %name, reason, "deleted, but not removed from the disk yet");
+            tracing::warn!(topic = %topic.name, reason, "deleted, but not removed from the disk yet");
         }
         Ok(())
     }
@@ -242,8 +251,7 @@ impl Broker {
     /// Removes what is left of a deleted topic: its offsets and folders, then the memory of it.
     pub(super) async fn remove(&self, topic: Arc<DeletedTopic>) -> Result<(), String> {
         let id = topic.id;
-        let offsets = &self.inner.offsets;
-        unrefused(offsets.write(move |state| group::offsets::delete_topic(state, id)).await)?;
+        self.inner.groups.delete_topic(id).await.map_err(|error| error.to_string())?;
         let removed = Arc::clone(&topic);
         self.blocking(move |broker| broker.remove_folders(&removed)).await?;
         let metadata = &self.inner.metadata;
@@ -278,34 +286,31 @@ impl Broker {
         &self,
         principal: &Principal,
         name: &str,
-        set: TopicConfigs,
-        unset: Vec<String>,
+        change: ConfigChange,
         mode: Mode,
     ) -> Result<(), AlterConfigsError> {
         self.check_serving()?;
         let topic = self.inner.topics.get(name)?;
         refuse_internal(&topic)?;
         if mode == Mode::Validate {
-            let image = self.inner.image.load();
-            return request::alter_configs(&image, &topic.name, &set, &unset).map(drop);
+            let (image, defaults) = (self.inner.image.load(), &self.config().topic_defaults);
+            return request::alter_configs(&image, &topic.name, &change, defaults).map(drop);
         }
-        tracing::info!(%principal, topic = %topic.name, ?set, ?unset, "altering configs");
+        tracing::info!(%principal, topic = %topic.name, ?change, "altering configs");
         let broker = self.clone();
-        let altering = tokio::spawn(async move { broker.alter(topic, set, unset).await });
+        let altering = tokio::spawn(async move { broker.alter(topic, change).await });
         altering.await.unwrap_or(Err(CoordinatorError::Stopped.into()))
     }
 
     async fn alter(
         &self,
         topic: Arc<Topic>,
-        set: TopicConfigs,
-        unset: Vec<String>,
+        change: ConfigChange,
     ) -> Result<(), AlterConfigsError> {
         let _admin = self.inner.admin.lock().await;
-        let name = topic.name.clone();
-        let metadata = &self.inner.metadata;
-        let written =
-            metadata.write(move |state| request::alter_configs(state, &name, &set, &unset)).await;
+        let (name, defaults) = (topic.name.clone(), self.config().topic_defaults.clone());
+        let decide = move |state: &_| request::alter_configs(state, &name, &change, &defaults);
+        let written = self.inner.metadata.write(decide).await;
         let configs = written.map_err(|error| match error {
             WriteError::Refused(refused) => refused,
             WriteError::Coordinator(error) => error.into(),
@@ -336,6 +341,22 @@ pub(super) fn serve(topic: &TopicMetadata, partitions: Vec<PartitionState>) -> T
         configs: ArcSwap::from_pointee(topic.configs.clone()),
         partitions: partitions.into(),
         metrics: Default::default(),
+    }
+}
+
+/// A partition that could not be made, and why.
+pub(super) struct NotOpened {
+    pub(super) partition: u32,
+    pub(super) reason: String,
+}
+
+/// Removes the folders of partitions that are gone, or never were. Blocks.
+pub(super) fn discard<'a>(partitions: impl Iterator<Item = &'a Arc<Partition>>) {
+    for partition in partitions {
+        partition.mark_deleted();
+        if let Err(error) = partition.log().delete() {
+            tracing::warn!(?partition, %error, "cannot remove a folder");
+        }
     }
 }
 

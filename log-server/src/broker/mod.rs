@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   grpc, http ──► Broker ──► Topics ──► Partition ──► log-core
-//!                     └─────► coordinators (metadata, offsets) ──► their own partitions
+//!                     └─────► coordinators (metadata, groups) ──► their own partitions
 //! ```
 //!
 //! The rule: it finds things and puts them together; it knows no wire type, and what is more than
@@ -11,11 +11,15 @@
 //!
 //! - [`admin`]: topics come, change and go.
 //! - [`groups`]: offsets are committed and fetched.
+//! - [`group_members`]: members join groups and leave them.
+//! - [`partitions`]: a topic gets more of them, and loses its first records.
 //! - [`reading`]: where reading begins, and which offsets there are.
 //! - [`startup`], [`stop`]: from a folder to a broker and back.
 
 mod admin;
+pub mod group_members;
 mod groups;
+mod partitions;
 mod reading;
 mod startup;
 mod stop;
@@ -35,14 +39,18 @@ use log_proto::types::{LeaderEpoch, Producer, ProducerEpoch, ProducerId, Timesta
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use admin::{CreatedTopic, Mode};
-pub use groups::{GroupId, GroupOffset};
+pub use groups::{
+    CommitError, CommitOffsets, Committer, DeleteOffsetRefusal, DeleteOffsetsError, GroupId,
+    GroupOffset, Keep, OffsetRefusal, Stability,
+};
+pub use partitions::DeleteBefore;
 pub use reading::{Edge, FoundOffset, OffsetQuery, StartPosition};
 pub use startup::StartupError;
 
 use crate::config::ServerConfig;
 use crate::coordinator::Coordinator;
 use crate::coordinator::WriteError;
-use crate::coordinator::group::offsets::OffsetsState;
+use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::metadata::{MetadataState, request};
 use crate::data_dir::DataDir;
 use crate::error::{InitProducerError, InternalTopic, LookupError, ProduceError, Stopping};
@@ -81,7 +89,7 @@ struct Inner {
     topics: Arc<Topics>,
     metadata: Coordinator<MetadataState>,
     image: Arc<ArcSwap<MetadataState>>,
-    offsets: Coordinator<OffsetsState>,
+    groups: GroupCoordinator,
     /// Set aside durably, not given out yet.
     producer_ids: tokio::sync::Mutex<Range<i64>>,
     /// Topics come and go one at a time, from the first check to the last folder.
@@ -96,7 +104,7 @@ impl Drop for Inner {
     /// would keep them waiting.
     fn drop(&mut self) {
         self.metadata.stop();
-        self.offsets.stop();
+        self.groups.stop();
         self.parts.committer.stop();
     }
 }
@@ -116,6 +124,12 @@ impl Broker {
     /// The data folder.
     pub fn data_dir(&self) -> &DataDir {
         &self.inner.data_dir
+    }
+
+    /// What tells this broker's data from that of any other, as Kafka prints ids.
+    pub fn cluster_id(&self) -> String {
+        log_proto::kafka::Uuid::from_bytes(self.inner.data_dir.cluster_id().into_bytes())
+            .to_string()
     }
 
     /// The epoch under which this broker owns its partitions.

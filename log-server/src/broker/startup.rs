@@ -8,6 +8,7 @@
 //! 6. Look after folders that belong to no topic.
 //! 7. Open every partition, a few at a time. One that fails is reported and takes no traffic; the
 //!    others serve.
+//! 8. Let time pass for groups.
 //!
 //! The rule: nothing is removed but what a durable record says is deleted, or what is empty and
 //! unheard of. A folder that nobody can explain stays where it is, and is spoken of.
@@ -27,7 +28,9 @@ use uuid::Uuid;
 
 use super::{Broker, Inner, Stage, admin};
 use crate::config::ServerConfig;
-use crate::coordinator::group::offsets::{OffsetsState, delete_topic};
+use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::group::service::clocks;
+use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::metadata::request::EpochsExhausted;
 use crate::coordinator::metadata::{MetadataState, TopicMetadata, request};
 use crate::coordinator::{Coordinator, LoadError, OpenCoordinator, StateMachine, WriteError};
@@ -95,7 +98,17 @@ impl Broker {
         broker.blocking(Self::look_after_strays).await?;
         broker.blocking(Self::open_topics).await;
         broker.drop_orphaned_offsets().await;
+        broker.drive_groups();
         Ok(broker)
+    }
+
+    /// From here on sessions end and offsets expire: not before every topic is known, because what
+    /// members use is kept by the names of topics.
+    fn drive_groups(&self) {
+        let topics = Arc::clone(&self.inner.topics);
+        self.inner.groups.drive(move |names| {
+            names.iter().filter_map(|name| topics.get(name).ok()).map(|topic| topic.id).collect()
+        });
     }
 
     async fn finish_deletions(&self) {
@@ -164,11 +177,10 @@ impl Broker {
 
     /// A commit that overtook the deletion of its topic left offsets that nobody can reach.
     async fn drop_orphaned_offsets(&self) {
-        let Ok(kept) = self.inner.offsets.query(OffsetsState::topics).await else { return };
+        let Ok(kept) = self.inner.groups.topics().await else { return };
         let live: Vec<_> = self.inner.topics.all().iter().map(|topic| topic.id).collect();
         for orphan in kept.into_iter().filter(|id| !live.contains(id)) {
-            let dropped = self.inner.offsets.write(move |state| delete_topic(state, orphan)).await;
-            if let Err(WriteError::Coordinator(error)) = dropped {
+            if let Err(error) = self.inner.groups.delete_topic(orphan).await {
                 tracing::warn!(topic_id = %orphan, %error, "cannot drop the offsets of a lost topic");
             }
         }
@@ -213,7 +225,8 @@ impl Foundation {
     ) -> Result<Broker, StartupError> {
         let offsets_log =
             open_internal(&self.data_dir, &parts, OFFSETS_LOG, OFFSETS_LOG_ID, leader_epoch)?;
-        let offsets = start_coordinator(&self.data_dir, &parts, &offsets_log, |_| {})?;
+        let open = coordinator_of(&self.data_dir, &parts, &offsets_log);
+        let groups = GroupCoordinator::start(open, GroupSettings::default(), clocks(&parts.clock))?;
         let topics = Arc::new(Topics::default());
         topics.insert(internal_topic(METADATA_LOG_ID, self.metadata_log));
         topics.insert(internal_topic(OFFSETS_LOG_ID, offsets_log));
@@ -228,7 +241,7 @@ impl Foundation {
             topics,
             metadata: self.metadata,
             image: self.image,
-            offsets,
+            groups,
             producer_ids: tokio::sync::Mutex::new(0..0),
             admin: tokio::sync::Mutex::new(()),
             request_memory,
@@ -268,13 +281,20 @@ fn start_coordinator<S: StateMachine>(
     log: &Arc<Partition>,
     publish: impl FnMut(&S) + Send + 'static,
 ) -> Result<Coordinator<S>, LoadError> {
-    let open = OpenCoordinator {
+    Coordinator::start(coordinator_of(data_dir, parts, log), publish)
+}
+
+fn coordinator_of(
+    data_dir: &DataDir,
+    parts: &PartitionParts,
+    log: &Arc<Partition>,
+) -> OpenCoordinator {
+    OpenCoordinator {
         snapshot_file: data_dir.snapshot(&log.topic),
         partition: Arc::clone(log),
         storage: Arc::clone(&parts.storage),
         clock: Arc::clone(&parts.clock),
-    };
-    Coordinator::start(open, publish)
+    }
 }
 
 fn internal_topic(id: TopicId, log: Arc<Partition>) -> Arc<Topic> {
@@ -283,7 +303,7 @@ fn internal_topic(id: TopicId, log: Arc<Partition>) -> Arc<Topic> {
         id,
         kind: TopicKind::Internal,
         configs: ArcSwap::default(),
-        partitions: [PartitionState::Serving(log)].into(),
+        partitions: vec![PartitionState::Serving(log)].into(),
         metrics: Default::default(),
     })
 }

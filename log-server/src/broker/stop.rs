@@ -12,15 +12,17 @@ use crate::parallel;
 use crate::partition::Partition;
 
 impl Broker {
-    /// Refuses whatever is new from now on, and tells the streams to end.
+    /// Refuses whatever is new from now on, tells the streams to end, and answers those who wait
+    /// for other members of their groups.
     pub fn begin_stop(&self) {
         self.inner.stage.send_replace(Stage::Stopping);
+        self.inner.groups.release();
     }
 
     /// Stops the coordinators, closes every log and notes a clean stop. Blocks on the disk.
     pub fn finish_stop(&self) {
         self.inner.metadata.stop();
-        self.inner.offsets.stop();
+        self.inner.groups.stop();
         let topics = self.inner.topics.all();
         let partitions: Vec<&Arc<Partition>> =
             topics.iter().flat_map(|topic| topic.serving()).collect();

@@ -45,8 +45,11 @@ async fn a_deletion_that_was_cut_short_is_finished() {
     create(&broker, "t").await;
     create(&broker, "u").await;
     commit(&broker, "t").await;
-    let name = TopicName::new("t").unwrap();
-    let written = broker.inner.metadata.write(move |state| request::delete_topic(state, &name));
+    let topic = broker.topics().get("t").unwrap();
+    let written = broker
+        .inner
+        .metadata
+        .write(move |state| request::delete_topic(state, &topic.name, topic.id));
     written.await.unwrap();
     drop(broker);
     // Half of its folders are gone, and the identity of another.
@@ -81,4 +84,52 @@ async fn a_caller_that_goes_away_does_not_leave_half_a_topic() {
     create(&broker, "u").await;
     assert!(broker.topics().get("t").is_ok());
     assert!(broker.inner.image.load().topics.len() == 2);
+}
+
+async fn grow(broker: &Broker, topic: &str, count: u32) {
+    let grown = broker.create_partitions(&Principal::Anonymous, topic, count, Mode::Apply);
+    grown.await.unwrap();
+}
+
+/// A stop between the folders and the record leaves folders that nobody has heard of; one after
+/// the record leaves a topic that has grown.
+#[tokio::test]
+async fn a_topic_that_was_to_grow_has_grown_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(folder.path()).await;
+    create(&broker, "t").await;
+    let metadata = broker.inner.image.load().topics[&TopicName::new("t").unwrap()].clone();
+    assert!(broker.open_partition(&metadata, 2).is_ok());
+    drop(broker);
+
+    let broker = start(folder.path()).await;
+    assert_eq!(broker.topics().get("t").unwrap().partitions.len(), 2);
+    assert!(!folder.path().join("topics/t-2").exists());
+    grow(&broker, "t", 4).await;
+    drop(broker);
+
+    let broker = start(folder.path()).await;
+    let topic = broker.topics().get("t").unwrap();
+    assert_eq!(topic.serving().count(), 4);
+    grow(&broker, "t", 5).await;
+    assert!(topic.partition(4).is_ok());
+    broker.delete_topic(&Principal::Anonymous, "t").await.unwrap();
+    assert!(!folder.path().join("topics/t-4").exists());
+}
+
+/// What stands in the way of one new partition takes back the others.
+#[tokio::test]
+async fn a_topic_grows_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(folder.path()).await;
+    create(&broker, "t").await;
+    std::fs::create_dir(folder.path().join("topics/t-3")).unwrap();
+    let refused = broker.create_partitions(&Principal::Anonymous, "t", 5, Mode::Apply);
+    assert!(refused.await.unwrap_err().to_string().contains("t-3"));
+    assert_eq!(broker.topics().get("t").unwrap().partitions.len(), 2);
+    for number in [2, 4] {
+        assert!(!folder.path().join(format!("topics/t-{number}")).exists());
+    }
+    std::fs::remove_dir(folder.path().join("topics/t-3")).unwrap();
+    grow(&broker, "t", 5).await;
 }

@@ -14,7 +14,7 @@
 //! - [`runtime`]: the one thread per coordinator that does the above, for any [`StateMachine`].
 //! - [`snapshot`]: the state as one file, so that the log stays small.
 //! - [`metadata`]: topics, their configs, the leader epoch, producer ids.
-//! - [`group`]: the offsets that groups commit.
+//! - [`group`]: who is in which group, and the offsets that groups commit.
 
 pub(crate) mod group;
 pub(crate) mod metadata;
@@ -22,7 +22,7 @@ mod record;
 mod runtime;
 mod snapshot;
 
-pub(crate) use runtime::{Coordinator, OpenCoordinator, WriteError};
+pub(crate) use runtime::{Coordinator, OpenCoordinator, Place, WriteError};
 pub use runtime::{CoordinatorError, LoadError};
 
 /// State that a log of records rebuilds.

@@ -7,6 +7,9 @@
 //! waits the next round gathers, so the cost of a sync is shared by whoever comes. Queries are
 //! answered at the beginning of a round, when everything in the state is durable.
 //!
+//! Whoever has decided something elsewhere, and must keep its order, first takes a [`Place`] in the
+//! queue; the request that it then puts there neither waits nor is overtaken.
+//!
 //! The rule: nobody is told anything that a crash could undo. A state behind a lock would be
 //! simpler, and would show readers what is not yet on the disk.
 
@@ -34,6 +37,9 @@ const ROUND_MAX: usize = 1024;
 /// Records between two snapshots, at least. A larger state is written after as many records as it
 /// has itself, so that writing it costs each record the same, however large it grows.
 const SNAPSHOT_RECORDS_MIN: usize = 4096;
+
+/// Bytes between two snapshots, if that comes first: some records are large. Grows like the other.
+const SNAPSHOT_BYTES_MIN: usize = 64 << 20;
 
 /// How much of the log is read at a time while it is replayed.
 const REPLAY_BYTES: usize = 1 << 20;
@@ -174,10 +180,18 @@ impl<S: StateMachine> Coordinator<S> {
         T: Send + 'static,
         E: Send + 'static,
     {
+        let place = self.reserve().await.map_err(WriteError::Coordinator)?;
         let (reply, answer) = oneshot::channel();
-        let request = Request { decide: Some(decide), decided: None, reply };
-        self.send(Message::Write(Box::new(request))).await.map_err(WriteError::Coordinator)?;
+        // A caller that has gone away needs no answer.
+        place.write(decide, move |outcome| drop(reply.send(outcome)));
         answer.await.unwrap_or(Err(WriteError::Coordinator(CoordinatorError::Stopped)))
+    }
+
+    /// Waits for room in the queue.
+    pub(crate) async fn reserve(&self) -> Result<Place<S>, CoordinatorError> {
+        let messages = self.messages.lock().clone().ok_or(CoordinatorError::Stopped)?;
+        let permit = messages.reserve_owned().await.map_err(|_| CoordinatorError::Stopped)?;
+        Ok(Place { permit })
     }
 
     /// Asks the durable state.
@@ -190,7 +204,7 @@ impl<S: StateMachine> Coordinator<S> {
             // A caller that has gone away needs no answer.
             let _ = reply.send(state.map(ask));
         };
-        self.send(Message::Query(Box::new(query))).await?;
+        self.reserve().await?.permit.send(Message::Query(Box::new(query)));
         answer.await.unwrap_or(Err(CoordinatorError::Stopped))
     }
 
@@ -202,11 +216,6 @@ impl<S: StateMachine> Coordinator<S> {
             let _ = thread.join();
         }
     }
-
-    async fn send(&self, message: Message<S>) -> Result<(), CoordinatorError> {
-        let messages = self.messages.lock().clone().ok_or(CoordinatorError::Stopped)?;
-        messages.send(message).await.map_err(|_| CoordinatorError::Stopped)
-    }
 }
 
 impl<S: StateMachine> Drop for Coordinator<S> {
@@ -215,10 +224,53 @@ impl<S: StateMachine> Drop for Coordinator<S> {
     }
 }
 
+/// A place in the queue of a coordinator.
+pub(crate) struct Place<S: StateMachine> {
+    permit: mpsc::OwnedPermit<Message<S>>,
+}
+
+impl<S: StateMachine> Place<S> {
+    /// Puts a request there: behind all that were put before, and before all that will be. `told`
+    /// hears how it ended, whatever happens, on a thread that must not be kept waiting.
+    pub(crate) fn write<T, E>(
+        self,
+        decide: impl FnOnce(&S) -> Result<(Vec<S::Record>, T), E> + Send + 'static,
+        told: impl FnOnce(Result<T, WriteError<E>>) + Send + 'static,
+    ) where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let told = Told(Some(Box::new(told)));
+        let request = Request { decide: Some(decide), decided: None, told };
+        self.permit.send(Message::Write(Box::new(request)));
+    }
+}
+
+type Tell<T, E> = Box<dyn FnOnce(Result<T, WriteError<E>>) + Send>;
+
+/// Somebody who is told exactly once: that the coordinator has stopped, if nothing else.
+struct Told<T, E>(Option<Tell<T, E>>);
+
+impl<T, E> Told<T, E> {
+    fn tell(mut self, outcome: Result<T, WriteError<E>>) {
+        if let Some(tell) = self.0.take() {
+            tell(outcome);
+        }
+    }
+}
+
+impl<T, E> Drop for Told<T, E> {
+    fn drop(&mut self) {
+        if let Some(tell) = self.0.take() {
+            tell(Err(WriteError::Coordinator(CoordinatorError::Stopped)));
+        }
+    }
+}
+
 struct Request<F, T, E> {
     decide: Option<F>,
     decided: Option<Result<T, E>>,
-    reply: oneshot::Sender<Result<T, WriteError<E>>>,
+    told: Told<T, E>,
 }
 
 impl<S, F, T, E> Command<S> for Request<F, T, E>
@@ -244,8 +296,7 @@ where
             (Ok(()), None) => Err(WriteError::Coordinator(CoordinatorError::Stopped)),
             (Err(error), _) => Err(WriteError::Coordinator(error)),
         };
-        // A caller that has gone away needs no answer.
-        let _ = self.reply.send(answer);
+        self.told.tell(answer);
     }
 }
 
@@ -255,8 +306,15 @@ struct Worker<S> {
     state: S,
     /// Why nothing is decided any more: the state is ahead of what is surely on the disk.
     failed: Option<CoordinatorError>,
-    records_since_snapshot: usize,
-    snapshot_records: usize,
+    since_snapshot: Amount,
+    snapshot: Amount,
+}
+
+/// How much has been written.
+#[derive(Clone, Copy, Default)]
+struct Amount {
+    records: usize,
+    bytes: usize,
 }
 
 impl<S: StateMachine> Worker<S> {
@@ -276,8 +334,8 @@ impl<S: StateMachine> Worker<S> {
             open,
             state: snapshot.state,
             failed: None,
-            records_since_snapshot: 0,
-            snapshot_records: snapshot.records,
+            since_snapshot: Amount::default(),
+            snapshot: Amount { records: snapshot.records, bytes: snapshot.bytes },
         };
         worker.replay_from(snapshot.next_offset)?;
         Ok(worker)
@@ -295,8 +353,9 @@ impl<S: StateMachine> Worker<S> {
                     batch.map_err(|_| at(NotUnderstood { what: "its batch is not sound" }))?;
                 for record in record::decode(&batch).map_err(at)? {
                     self.state.replay(record).map_err(at)?;
-                    self.records_since_snapshot += 1;
+                    self.since_snapshot.records += 1;
                 }
+                self.since_snapshot.bytes += batch.bytes().len();
                 next = batch.header().next_offset();
             }
             if next == begun_at {
@@ -376,7 +435,8 @@ impl<S: StateMachine> Worker<S> {
                 }
                 other => refused(other.to_string()),
             })?;
-        self.records_since_snapshot += records.len();
+        self.since_snapshot.records += records.len();
+        self.since_snapshot.bytes += batch.bytes().len();
         for record in records {
             self.state.replay(record).expect("a decision makes records that it understands");
         }
@@ -396,15 +456,17 @@ impl<S: StateMachine> Worker<S> {
 
     /// A snapshot that cannot be written costs time at the next start, and room; never data.
     fn snapshot_if_due(&mut self) {
-        let due_at = self.snapshot_records.max(SNAPSHOT_RECORDS_MIN);
-        if self.failed.is_some() || self.records_since_snapshot < due_at {
+        let Amount { records, bytes } = self.since_snapshot;
+        let is_due = records >= self.snapshot.records.max(SNAPSHOT_RECORDS_MIN)
+            || bytes >= self.snapshot.bytes.max(SNAPSHOT_BYTES_MIN);
+        if self.failed.is_some() || !is_due {
             return;
         }
-        self.records_since_snapshot = 0;
+        self.since_snapshot = Amount::default();
         let next_offset = self.open.partition.offsets().log_end;
         let (storage, file) = (&*self.open.storage, &self.open.snapshot_file);
         match snapshot::write(storage, file, &self.state, next_offset) {
-            Ok(records) => self.snapshot_records = records,
+            Ok((records, bytes)) => self.snapshot = Amount { records, bytes },
             Err(error) => return tracing::warn!(%error, "cannot write a snapshot"),
         }
         if let Err(error) = self.open.partition.log().delete_records_before(next_offset) {

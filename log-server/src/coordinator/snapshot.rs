@@ -19,24 +19,25 @@ const FORMAT: Format = Format { magic: *b"CSNP", version: 1 };
 pub(super) struct Snapshot<S> {
     pub(super) state: S,
     pub(super) next_offset: Offset,
-    /// How many records it took: what the next one may cost.
+    /// How many records it took, and bytes: what the next one may cost.
     pub(super) records: usize,
+    pub(super) bytes: usize,
 }
 
-/// Writes the state, durably. Returns how many records it took.
+/// Writes the state, durably. Returns how many records it took, and bytes.
 pub(super) fn write<S: StateMachine>(
     storage: &dyn Storage,
     file: &Path,
     state: &S,
     next_offset: Offset,
-) -> Result<usize, DurableFileError> {
+) -> Result<(usize, usize), DurableFileError> {
     let records = state.snapshot();
     let mut body = next_offset.get().to_le_bytes().to_vec();
     for record in &records {
         record.encode_length_delimited(&mut body).expect("a vector grows as it must");
     }
     durable_file::write(storage, file, FORMAT, &body)?;
-    Ok(records.len())
+    Ok((records.len(), body.len()))
 }
 
 /// The state in the file; the empty one at offset 0 if there is no file.
@@ -45,7 +46,12 @@ pub(super) fn read<S: StateMachine>(
     file: &Path,
 ) -> Result<Snapshot<S>, DurableFileError> {
     let Some(body) = durable_file::read(storage, file, FORMAT)? else {
-        return Ok(Snapshot { state: S::default(), next_offset: Offset::ZERO, records: 0 });
+        return Ok(Snapshot {
+            state: S::default(),
+            next_offset: Offset::ZERO,
+            records: 0,
+            bytes: 0,
+        });
     };
     parse(&body).map_err(|error| DurableFileError::Damaged {
         file: file.to_owned(),
@@ -58,7 +64,7 @@ fn parse<S: StateMachine>(body: &[u8]) -> Result<Snapshot<S>, NotUnderstood> {
         body.split_first_chunk().ok_or(NotUnderstood { what: "it has no offset" })?;
     let next_offset = Offset::new(i64::from_le_bytes(*offset))
         .ok_or(NotUnderstood { what: "its offset is negative" })?;
-    let mut snapshot = Snapshot { state: S::default(), next_offset, records: 0 };
+    let mut snapshot = Snapshot { state: S::default(), next_offset, records: 0, bytes: body.len() };
     while !rest.is_empty() {
         let record = S::Record::decode_length_delimited(&mut rest)
             .map_err(|_| NotUnderstood { what: "it does not parse" })?;

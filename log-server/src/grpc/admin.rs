@@ -15,7 +15,7 @@ use super::error::Refusal;
 use crate::broker::{Broker, Mode, OffsetQuery};
 use crate::error::{AlterConfigsError, CreateTopicError};
 use crate::partition::Partition;
-use crate::topic_config::{TOPIC_CONFIGS, TopicConfig, TopicConfigs};
+use crate::topic_config::{ConfigChange, TOPIC_CONFIGS, TopicConfig, TopicConfigs};
 use crate::topics::{PartitionState, Topic, TopicKind};
 
 /// The Admin service upon a broker.
@@ -227,7 +227,8 @@ impl Admin for AdminService {
         let set = TopicConfigs::parse(pairs).map_err(AlterConfigsError::from);
         let set = set.map_err(Refusal::from)?;
         let mode = mode(validate_only);
-        let altered = self.broker.alter_configs(&principal, &topic, set, unset, mode).await;
+        let change = ConfigChange::edit(set, unset);
+        let altered = self.broker.alter_configs(&principal, &topic, change, mode).await;
         altered.map_err(Refusal::from)?;
         Ok(Response::new(v1::AlterConfigsResponse {}))
     }

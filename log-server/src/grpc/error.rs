@@ -318,9 +318,9 @@ impl From<CommitOffsetsError> for Refusal {
         let code = match &error {
             CommitOffsetsError::Group(_) => ErrorCode::InvalidGroupId,
             CommitOffsetsError::Lookup(lookup) => return lookup.clone().into(),
-            CommitOffsetsError::TooMany { .. } | CommitOffsetsError::MetadataTooLong { .. } => {
-                ErrorCode::InvalidRequest
-            }
+            CommitOffsetsError::TooMany { .. }
+            | CommitOffsetsError::MetadataTooLong { .. }
+            | CommitOffsetsError::HasMembers => ErrorCode::InvalidRequest,
             CommitOffsetsError::Full => ErrorCode::Throttled,
             CommitOffsetsError::Coordinator(failed) => return coordinator(failed),
             CommitOffsetsError::Stopping(_) => ErrorCode::ShuttingDown,

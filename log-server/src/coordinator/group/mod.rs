@@ -1,4 +1,35 @@
-//! Groups: for now, the offsets that they have committed.
+//! Groups: who is in them, who does what, and how far they have come.
+//!
+//! Two state machines make the group coordinator. [`state`] is what the offsets log says, rebuilt
+//! by replay like any coordinator's. [`membership`] is who is there at this moment: sessions,
+//! rebalances under way, joins that wait. It is asked first; what it wants remembered goes into the
+//! log, and whoever must not hear of it before it is durable waits. [`service`] runs the two, and
+//! [`driver`] lets time pass.
+//!
+//! - [`classic`]: the protocol in which members elect a leader that assigns.
+//! - [`consumer`]: the protocol in which the server assigns.
+//! - [`offsets`]: commits, deletions, expiry.
+//! - [`turn`]: what a move of the volatile half takes and gives.
+//! - [`request`], [`error`], [`id`], [`settings`]: the words of it all.
+//! - [`record`], [`stored`]: what is on the disk.
 
+mod classic;
+pub(crate) mod consumer;
+mod driver;
+pub(crate) mod error;
+pub(crate) mod id;
+mod live;
+pub(crate) mod membership;
 pub(crate) mod offsets;
 pub(crate) mod record;
+pub(crate) mod request;
+pub(crate) mod service;
+pub(crate) mod settings;
+pub(crate) mod state;
+mod stored;
+pub(crate) mod subscription;
+#[cfg(test)]
+mod testing;
+mod turn;
+
+pub(crate) use service::GroupCoordinator;

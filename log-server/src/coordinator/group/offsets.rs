@@ -2,37 +2,22 @@
 //!
 //! The rule: an offset belongs to a topic's id, not to its name, so that a topic made again does
 //! not inherit where groups were in the old one. Every commit is bounded, and so is what all of
-//! them may add up to: they live in memory.
+//! them may add up to: they live in memory. Who may commit is not asked here but in
+//! [`membership`](super::membership), under the lock that also orders the writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
 
-use super::record::{Change, GroupRecord, OffsetCommitted, TopicDeleted};
-use crate::coordinator::{NotUnderstood, StateMachine};
-use crate::error::{CommitOffsetsError, GroupIdError};
+use super::id::GroupId;
+use super::record::{
+    Change, GroupDeleted, GroupRecord, OffsetCommitted, OffsetsDeleted, PartitionRef, TopicDeleted,
+};
+use super::state::{GroupsState, topic_id};
+use crate::coordinator::NotUnderstood;
 use crate::limits;
 use crate::topics::TopicId;
-
-/// The id of a group: 1 to 255 characters, none of them a control character.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct GroupId(String);
-
-impl GroupId {
-    /// Checks the id.
-    pub fn new(id: &str) -> Result<Self, GroupIdError> {
-        if id.is_empty() {
-            return Err(GroupIdError::Empty);
-        }
-        if id.chars().nth(limits::GROUP_ID_CHARS_MAX).is_some() {
-            return Err(GroupIdError::TooLong);
-        }
-        if id.contains(char::is_control) {
-            return Err(GroupIdError::ControlCharacter { id: id.to_owned() });
-        }
-        Ok(Self(id.to_owned()))
-    }
-}
 
 /// Which partition of which topic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -52,108 +37,60 @@ pub(crate) struct CommittedOffset {
     pub metadata: String,
     /// When it was committed.
     pub commit_time: TimestampMs,
+    /// When it expires, if its committer said so (OffsetCommit versions 2 to 4).
+    pub expire_time: Option<TimestampMs>,
 }
 
 pub(crate) type GroupOffsets = BTreeMap<TopicPartition, CommittedOffset>;
 
-/// Everything that the offsets log says.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct OffsetsState {
-    groups: BTreeMap<GroupId, GroupOffsets>,
-    /// How many offsets all groups have together.
-    count: usize,
+pub(super) fn parse(
+    record: OffsetCommitted,
+) -> Result<(TopicPartition, CommittedOffset), NotUnderstood> {
+    let key = TopicPartition { topic_id: topic_id(&record.topic_id)?, partition: record.partition };
+    let committed = CommittedOffset {
+        offset: Offset::new(record.offset).ok_or(NotUnderstood { what: "a negative offset" })?,
+        leader_epoch: record.leader_epoch.and_then(LeaderEpoch::new),
+        metadata: record.metadata,
+        commit_time: TimestampMs::new(record.commit_time_ms),
+        expire_time: record.expire_time_ms.map(TimestampMs::new),
+    };
+    Ok((key, committed))
 }
 
-impl OffsetsState {
-    /// What a group has committed; nothing for a group that never has.
-    pub(crate) fn of(&self, group: &GroupId) -> Option<&GroupOffsets> {
-        self.groups.get(group)
-    }
-
-    /// The topics that offsets are kept for.
-    pub(crate) fn topics(&self) -> BTreeSet<TopicId> {
-        self.groups.values().flat_map(|offsets| offsets.keys().map(|key| key.topic_id)).collect()
-    }
-
-    fn committed(&mut self, record: OffsetCommitted) -> Result<(), NotUnderstood> {
-        let group = GroupId::new(&record.group)
-            .map_err(|_| NotUnderstood { what: "a group id that is none" })?;
-        let key =
-            TopicPartition { topic_id: topic_id(&record.topic_id)?, partition: record.partition };
-        let committed = CommittedOffset {
-            offset: Offset::new(record.offset)
-                .ok_or(NotUnderstood { what: "a negative offset" })?,
-            leader_epoch: record.leader_epoch.and_then(LeaderEpoch::new),
-            metadata: record.metadata,
-            commit_time: TimestampMs::new(record.commit_time_ms),
-        };
-        if self.groups.entry(group).or_default().insert(key, committed).is_none() {
-            self.count += 1;
-        }
-        Ok(())
-    }
-
-    fn topic_deleted(&mut self, deleted: TopicId) {
-        for offsets in self.groups.values_mut() {
-            offsets.retain(|key, _| key.topic_id != deleted);
-        }
-        self.groups.retain(|_, offsets| !offsets.is_empty());
-        self.count = self.groups.values().map(BTreeMap::len).sum();
-    }
-}
-
-fn topic_id(bytes: &[u8]) -> Result<TopicId, NotUnderstood> {
-    TopicId::from_slice(bytes).ok_or(NotUnderstood { what: "a topic id that is none" })
-}
-
-impl StateMachine for OffsetsState {
-    type Record = GroupRecord;
-
-    fn replay(&mut self, record: GroupRecord) -> Result<(), NotUnderstood> {
-        match record.change.ok_or(NotUnderstood { what: "a change of an unknown kind" })? {
-            Change::OffsetCommitted(committed) => self.committed(committed),
-            Change::TopicDeleted(deleted) => {
-                self.topic_deleted(topic_id(&deleted.topic_id)?);
-                Ok(())
-            }
-        }
-    }
-
-    fn snapshot(&self) -> Vec<GroupRecord> {
-        let groups = self.groups.iter();
-        groups
-            .flat_map(|(group, offsets)| {
-                offsets.iter().map(|(key, committed)| to_record(group, *key, committed))
-            })
-            .collect()
-    }
-}
-
-fn to_record(group: &GroupId, key: TopicPartition, committed: &CommittedOffset) -> GroupRecord {
+pub(super) fn to_record(
+    group: &GroupId,
+    key: TopicPartition,
+    committed: &CommittedOffset,
+) -> GroupRecord {
     let record = OffsetCommitted {
-        group: group.0.clone(),
+        group: group.as_str().to_owned(),
         topic_id: key.topic_id.0.as_bytes().to_vec(),
         partition: key.partition,
         offset: committed.offset.get(),
         leader_epoch: committed.leader_epoch.map(LeaderEpoch::get),
         metadata: committed.metadata.clone(),
         commit_time_ms: committed.commit_time.get(),
+        expire_time_ms: committed.expire_time.map(TimestampMs::get),
     };
     Change::OffsetCommitted(record).into()
 }
 
 type Decided<T, E> = Result<(Vec<GroupRecord>, T), E>;
 
+/// The broker keeps as many offsets as it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct OffsetsFull;
+
 /// Stores how far a group has come, all or none.
 pub(crate) fn commit(
-    state: &OffsetsState,
+    state: &GroupsState,
     group: &GroupId,
     offsets: &GroupOffsets,
-) -> Decided<(), CommitOffsetsError> {
-    let present = state.of(group);
+) -> Decided<(), OffsetsFull> {
+    let present = state.offsets_of(group);
     let added = offsets.keys().filter(|key| present.is_none_or(|p| !p.contains_key(key))).count();
-    if state.count + added > limits::COMMITTED_OFFSETS_MAX {
-        return Err(CommitOffsetsError::Full);
+    if state.offset_count() + added > limits::COMMITTED_OFFSETS_MAX {
+        return Err(OffsetsFull);
     }
     let records = offsets.iter().map(|(key, committed)| to_record(group, *key, committed));
     Ok((records.collect(), ()))
@@ -161,7 +98,7 @@ pub(crate) fn commit(
 
 /// Drops whatever was committed for a topic. Writes nothing if there is nothing.
 pub(crate) fn delete_topic(
-    state: &OffsetsState,
+    state: &GroupsState,
     topic: TopicId,
 ) -> Decided<(), std::convert::Infallible> {
     if !state.topics().contains(&topic) {
@@ -171,65 +108,108 @@ pub(crate) fn delete_topic(
     Ok((vec![Change::TopicDeleted(TopicDeleted { topic_id }).into()], ()))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use uuid::Uuid;
+/// Nothing is known of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct GroupUnknown;
 
-    fn key(topic: u128, partition: u32) -> TopicPartition {
-        TopicPartition { topic_id: TopicId(Uuid::from_u128(topic)), partition }
+/// Forgets a group and its offsets.
+pub(crate) fn delete_group(state: &GroupsState, group: &GroupId) -> Decided<(), GroupUnknown> {
+    if !state.knows(group) {
+        return Err(GroupUnknown);
     }
-
-    fn committed(offset: i64) -> CommittedOffset {
-        CommittedOffset {
-            offset: Offset::new(offset).unwrap(),
-            leader_epoch: LeaderEpoch::new(2),
-            metadata: "m".to_owned(),
-            commit_time: TimestampMs::new(7),
-        }
-    }
-
-    fn apply<E: std::fmt::Debug>(state: &mut OffsetsState, decided: Decided<(), E>) {
-        for record in decided.unwrap().0 {
-            state.replay(record).unwrap();
-        }
-    }
-
-    #[test]
-    fn the_last_commit_counts_and_a_snapshot_keeps_it() {
-        let (one, other) = (GroupId::new("one").unwrap(), GroupId::new("other").unwrap());
-        let mut state = OffsetsState::default();
-        for (group, offset) in [(&one, 5), (&other, 6), (&one, 3)] {
-            let decided = commit(&state, group, &[(key(1, 0), committed(offset))].into());
-            apply(&mut state, decided);
-        }
-        assert_eq!(state.of(&one).unwrap()[&key(1, 0)], committed(3));
-        let mut rebuilt = OffsetsState::default();
-        for record in state.snapshot() {
-            rebuilt.replay(record).unwrap();
-        }
-        assert_eq!(rebuilt, state);
-        assert_eq!(rebuilt.count, 2);
-    }
-
-    #[test]
-    fn a_deleted_topic_takes_its_offsets_with_it() {
-        let group = GroupId::new("g").unwrap();
-        let mut state = OffsetsState::default();
-        let both = [(key(1, 0), committed(1)), (key(2, 0), committed(2))].into();
-        let decided = commit(&state, &group, &both);
-        apply(&mut state, decided);
-        let decided = delete_topic(&state, key(1, 0).topic_id);
-        apply(&mut state, decided);
-        assert_eq!(state.of(&group).unwrap().len(), 1);
-        assert!(delete_topic(&state, key(1, 0).topic_id).unwrap().0.is_empty());
-    }
-
-    #[test]
-    fn group_ids_are_bounded() {
-        assert!(GroupId::new("").is_err());
-        assert!(GroupId::new("a\nb").is_err());
-        assert!(GroupId::new(&"ä".repeat(256)).is_err());
-        assert!(GroupId::new(&"ä".repeat(255)).is_ok());
-    }
+    Ok((vec![group_deleted(group)], ()))
 }
+
+fn group_deleted(group: &GroupId) -> GroupRecord {
+    Change::GroupDeleted(GroupDeleted { group: group.as_str().to_owned() }).into()
+}
+
+/// Drops some of what a group has committed. What it has not is no news.
+pub(crate) fn delete_offsets(
+    state: &GroupsState,
+    group: &GroupId,
+    keys: &[TopicPartition],
+) -> Vec<GroupRecord> {
+    let Some(present) = state.offsets_of(group) else { return Vec::new() };
+    let keys: Vec<_> = keys.iter().filter(|key| present.contains_key(key)).copied().collect();
+    deleted(group, &keys).into_iter().collect()
+}
+
+fn deleted(group: &GroupId, keys: &[TopicPartition]) -> Option<GroupRecord> {
+    let partitions = keys.iter().map(|key| PartitionRef {
+        topic_id: key.topic_id.0.as_bytes().to_vec(),
+        partition: key.partition,
+    });
+    let record =
+        OffsetsDeleted { group: group.as_str().to_owned(), partitions: partitions.collect() };
+    (!keys.is_empty()).then(|| Change::OffsetsDeleted(record).into())
+}
+
+/// What a group's offsets expire by (KIP-211).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Expiry {
+    /// All of them at once, so long after its last member went.
+    SinceEmpty(TimestampMs),
+    /// Each so long after its commit, because the group has never had a member.
+    SinceCommit,
+    /// Each so long after its commit, but for the topics that its members use.
+    SinceCommitUnless(Vec<TopicId>),
+    /// Not at all: it has members, and what they use cannot be said.
+    Never,
+}
+
+/// The moment from which an offset is no longer kept, given what its retention counts from.
+fn end_of(
+    committed: &CommittedOffset,
+    counted_from: TimestampMs,
+    retention_ms: i64,
+) -> TimestampMs {
+    let by_retention = TimestampMs::new(counted_from.get().saturating_add(retention_ms));
+    committed.expire_time.unwrap_or(by_retention)
+}
+
+/// What an expiry has done to a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Expired {
+    /// Some offsets are gone, or none.
+    Offsets(usize),
+    /// The group is forgotten: it had no members, and has no offsets left.
+    Group,
+}
+
+/// Drops what has outlived its retention. A group without members that has nothing left goes too,
+/// at once: there is nothing that it could come back for.
+pub(crate) fn expire(
+    state: &GroupsState,
+    group: &GroupId,
+    by: &Expiry,
+    now: TimestampMs,
+    retention: Duration,
+) -> Decided<Expired, std::convert::Infallible> {
+    let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    let is_over = |key: &TopicPartition, committed: &CommittedOffset| {
+        let counted_from = match by {
+            Expiry::SinceEmpty(since) => *since,
+            Expiry::SinceCommit => committed.commit_time,
+            Expiry::SinceCommitUnless(used) if used.contains(&key.topic_id) => return false,
+            Expiry::SinceCommitUnless(_) => committed.commit_time,
+            Expiry::Never => return false,
+        };
+        end_of(committed, counted_from, retention_ms) <= now
+    };
+    let present = state.offsets_of(group);
+    let over: Vec<_> = present
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, committed)| is_over(key, committed).then_some(*key))
+        .collect();
+    let is_unused = matches!(by, Expiry::SinceEmpty(_) | Expiry::SinceCommit);
+    if is_unused && over.len() == present.map_or(0, BTreeMap::len) && state.knows(group) {
+        return Ok((vec![group_deleted(group)], Expired::Group));
+    }
+    Ok((deleted(group, &over).into_iter().collect(), Expired::Offsets(over.len())))
+}
+
+#[cfg(test)]
+#[path = "offsets_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! Records of the metadata log, as protobuf messages written by hand: six of them need no
+//! Records of the metadata log, as protobuf messages written by hand: seven of them need no
 //! generated file. Numbers are never used again; fields are only added.
 
 use prost::{Message, Oneof};
@@ -6,7 +6,7 @@ use prost::{Message, Oneof};
 /// One change.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MetadataRecord {
-    #[prost(oneof = "Change", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Change", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub(crate) change: Option<Change>,
 }
 
@@ -31,6 +31,9 @@ pub(crate) enum Change {
     /// Producer ids below this may be in use.
     #[prost(message, tag = "6")]
     ProducerIdsAllotted(ProducerIdsAllotted),
+    /// A topic has more partitions. Their folders have been made before.
+    #[prost(message, tag = "7")]
+    PartitionsAdded(PartitionsAdded),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -53,6 +56,15 @@ pub(crate) struct TopicConfigured {
     /// All that is set, not only what is new.
     #[prost(btree_map = "string, string", tag = "2")]
     pub(crate) configs: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PartitionsAdded {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) topic_id: Vec<u8>,
+    /// How many there are now.
+    #[prost(uint32, tag = "2")]
+    pub(crate) partitions: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use log_proto::types::{LeaderEpoch, ProducerId};
 
 use super::record::{
-    Change, LeaderEpochRaised, MetadataRecord, ProducerIdsAllotted, TopicConfigured,
+    Change, LeaderEpochRaised, MetadataRecord, PartitionsAdded, ProducerIdsAllotted,
+    TopicConfigured,
 };
 use super::state::{MetadataState, TopicMetadata, configs_to_record};
-use crate::error::{AlterConfigsError, CreateTopicError, DeleteTopicError, LookupError};
+use crate::error::{
+    AlterConfigsError, CreatePartitionsError, CreateTopicError, DeleteTopicError, LookupError,
+};
 use crate::limits;
-use crate::topic_config::TopicConfigs;
-use crate::topics::TopicName;
+use crate::topic_config::{ConfigChange, TopicConfigs};
+use crate::topics::{TopicId, TopicName};
 
 type Decided<T, E> = Result<(Vec<MetadataRecord>, T), E>;
 
@@ -46,12 +49,55 @@ pub(crate) fn create_topic(
     Ok((vec![Change::TopicCreated(topic.to_record()).into()], ()))
 }
 
-/// Takes a topic from its users. Answers what is to be removed now.
+/// Whether a topic may have `count` partitions instead of fewer. Also asked before their folders
+/// are made. Answers what the topic is before.
+pub(crate) fn check_partitions(
+    state: &MetadataState,
+    name: &TopicName,
+    count: u32,
+    partitions_max: u32,
+) -> Result<Arc<TopicMetadata>, CreatePartitionsError> {
+    let topic = find(state, name)?;
+    let present = topic.partitions;
+    if count <= present {
+        let topic = topic.name.clone();
+        return Err(CreatePartitionsError::NotMore { topic, present, count });
+    }
+    if count > limits::TOPIC_PARTITIONS_MAX {
+        return Err(CreatePartitionsError::Partitions { count });
+    }
+    let (all, added, max) = (state.partition_count(), count - present, partitions_max);
+    if all + added as usize > max as usize {
+        let (count, present) = (added, all);
+        return Err(CreatePartitionsError::BrokerPartitions { count, present, max });
+    }
+    Ok(Arc::clone(topic))
+}
+
+/// Makes more partitions of a topic known. Their folders are there already.
+pub(crate) fn add_partitions(
+    state: &MetadataState,
+    name: &TopicName,
+    count: u32,
+    partitions_max: u32,
+) -> Decided<(), CreatePartitionsError> {
+    let topic = check_partitions(state, name, count, partitions_max)?;
+    let topic_id = topic.id.0.as_bytes().to_vec();
+    let record = PartitionsAdded { topic_id, partitions: count };
+    Ok((vec![Change::PartitionsAdded(record).into()], ()))
+}
+
+/// Takes a topic from its users, unless it is another of the same name by now. Answers what is to
+/// be removed.
 pub(crate) fn delete_topic(
     state: &MetadataState,
     name: &TopicName,
+    id: TopicId,
 ) -> Decided<Arc<TopicMetadata>, DeleteTopicError> {
     let topic = find(state, name)?;
+    if topic.id != id {
+        return Err(LookupError::UnknownTopic { name: name.to_string() }.into());
+    }
     Ok((vec![Change::TopicDeleted(topic.id.to_record()).into()], Arc::clone(topic)))
 }
 
@@ -66,21 +112,16 @@ pub(crate) fn topic_removed(
     Ok((vec![Change::TopicRemoved(topic.id.to_record()).into()], ()))
 }
 
-/// Sets configs and takes others back to their defaults, all or none. Answers what is set then.
+/// Changes what is set on a topic, all of it or nothing. `defaults` is what the broker sets for
+/// all topics. Answers what is set then.
 pub(crate) fn alter_configs(
     state: &MetadataState,
     name: &TopicName,
-    set: &TopicConfigs,
-    unset: &[String],
+    change: &ConfigChange,
+    defaults: &TopicConfigs,
 ) -> Decided<TopicConfigs, AlterConfigsError> {
     let topic = find(state, name)?;
-    let mut configs = topic.configs.clone();
-    for name in unset {
-        configs.unset(name)?;
-    }
-    for (name, value) in set.iter() {
-        configs.set(name, value)?;
-    }
+    let configs = change.apply(&topic.configs, defaults)?;
     if configs == topic.configs {
         return Ok((Vec::new(), configs));
     }
@@ -154,9 +195,12 @@ mod tests {
     fn with_successor() -> MetadataState {
         let mut state = MetadataState::default();
         create(&mut state, &topic("t", 1));
-        let decided = delete_topic(&state, &topic("t", 1).name);
+        let first = topic("t", 1);
+        let decided = delete_topic(&state, &first.name, first.id);
         apply(&mut state, decided);
         create(&mut state, &topic("t", 2));
+        let decided = add_partitions(&state, &first.name, 5, 100);
+        apply(&mut state, decided);
         let decided = allot_producer_ids(&state);
         apply(&mut state, decided);
         let decided = raise_leader_epoch(&state);
@@ -193,22 +237,52 @@ mod tests {
         let state = with_successor();
         let exists = create_topic(&state, &topic("t", 3), 100).unwrap_err();
         assert!(matches!(exists, CreateTopicError::Exists { .. }));
-        let full = create_topic(&state, &topic("u", 3), 5).unwrap_err();
-        assert!(matches!(full, CreateTopicError::BrokerPartitions { present: 3, .. }));
+        let full = create_topic(&state, &topic("u", 3), 7).unwrap_err();
+        assert!(matches!(full, CreateTopicError::BrokerPartitions { present: 5, .. }));
         let none = TopicMetadata { partitions: 0, ..topic("u", 3) };
         assert!(matches!(create_topic(&state, &none, 5), Err(CreateTopicError::Partitions { .. })));
+    }
+
+    #[test]
+    fn partitions_are_added_within_bounds_and_never_taken_away() {
+        let mut state = with_successor();
+        let name = topic("t", 2).name;
+        for count in [0, 4, 5] {
+            let refused = add_partitions(&state, &name, count, 100).unwrap_err();
+            assert!(matches!(refused, CreatePartitionsError::NotMore { present: 5, .. }));
+        }
+        let full = add_partitions(&state, &name, 7, 6).unwrap_err();
+        assert!(matches!(full, CreatePartitionsError::BrokerPartitions { count: 2, .. }));
+        let many = add_partitions(&state, &name, u32::MAX, u32::MAX).unwrap_err();
+        assert!(matches!(many, CreatePartitionsError::Partitions { .. }));
+        let decided = add_partitions(&state, &name, 7, 7);
+        apply(&mut state, decided);
+        assert_eq!(state.topics[&name].partitions, 7);
+    }
+
+    /// Somebody who deletes by an old id, or found the topic just before it was replaced, must not
+    /// hit its successor.
+    #[test]
+    fn deleting_a_topic_spares_its_successor() {
+        let state = with_successor();
+        let old = topic("t", 1);
+        let refused = delete_topic(&state, &old.name, old.id).unwrap_err();
+        assert!(matches!(refused, DeleteTopicError::Lookup(LookupError::UnknownTopic { .. })));
     }
 
     #[test]
     fn configs_change_all_or_none() {
         let mut state = with_successor();
         let name = topic("t", 2).name;
+        let nothing = TopicConfigs::default();
         let set = TopicConfigs::parse([("flush.messages", "7")]).unwrap();
-        assert!(alter_configs(&state, &name, &set, &["nonsense".to_owned()]).is_err());
-        let decided = alter_configs(&state, &name, &set, &["retention.ms".to_owned()]);
+        let edit = |unset: &str| ConfigChange::edit(set.clone(), vec![unset.to_owned()]);
+        assert!(alter_configs(&state, &name, &edit("nonsense"), &nothing).is_err());
+        let decided = alter_configs(&state, &name, &edit("retention.ms"), &nothing);
         assert_eq!(apply(&mut state, decided), set);
         assert_eq!(state.topics[&name].configs, set);
-        let (records, _) = alter_configs(&state, &name, &set, &[]).unwrap();
+        let same = ConfigChange::Replace(set);
+        let (records, _) = alter_configs(&state, &name, &same, &nothing).unwrap();
         assert!(records.is_empty(), "what changes nothing writes nothing");
     }
 }

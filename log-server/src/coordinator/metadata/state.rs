@@ -6,8 +6,8 @@ use std::sync::Arc;
 use log_proto::types::LeaderEpoch;
 
 use super::record::{
-    Change, LeaderEpochRaised, MetadataRecord, ProducerIdsAllotted, TopicConfigured, TopicCreated,
-    TopicRef,
+    Change, LeaderEpochRaised, MetadataRecord, PartitionsAdded, ProducerIdsAllotted,
+    TopicConfigured, TopicCreated, TopicRef,
 };
 use crate::coordinator::{NotUnderstood, StateMachine};
 use crate::topic_config::TopicConfigs;
@@ -68,6 +68,17 @@ impl MetadataState {
         Ok(())
     }
 
+    fn grown(&mut self, added: &PartitionsAdded) -> Result<(), NotUnderstood> {
+        let name = self.name_of(&added.topic_id)?;
+        let topic = self.topics.get_mut(&name).ok_or(UNKNOWN_TOPIC)?;
+        if added.partitions <= topic.partitions {
+            return Err(NotUnderstood { what: "partitions added that were there" });
+        }
+        let partitions = added.partitions;
+        *topic = Arc::new(TopicMetadata { partitions, ..TopicMetadata::clone(topic) });
+        Ok(())
+    }
+
     fn deleted(&mut self, topic: &TopicRef) -> Result<(), NotUnderstood> {
         let name = self.name_of(&topic.topic_id)?;
         let topic = self.topics.remove(&name).ok_or(UNKNOWN_TOPIC)?;
@@ -103,6 +114,7 @@ impl StateMachine for MetadataState {
         match record.change.ok_or(NotUnderstood { what: "a change of an unknown kind" })? {
             Change::TopicCreated(created) => self.created(created),
             Change::TopicConfigured(configured) => self.configured(&configured),
+            Change::PartitionsAdded(added) => self.grown(&added),
             Change::TopicDeleted(topic) => self.deleted(&topic),
             Change::TopicRemoved(topic) => self.removed(&topic),
             Change::LeaderEpochRaised(LeaderEpochRaised { leader_epoch }) => {

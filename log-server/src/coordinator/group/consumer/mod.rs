@@ -1,0 +1,358 @@
+//! The consumer protocol (KIP-848): the server shares out the work, and each member moves to its
+//! share on its own, heartbeat by heartbeat; nobody stops for the others.
+//!
+//! ```text
+//!   group epoch      rises when somebody comes, goes, subscribes anew, or a topic changes
+//!   target           what everybody is to have, computed at that epoch
+//!   member epoch     the target's that a member has given up everything for
+//! ```
+//!
+//! The rule: all of this is written whenever it changes, the whole group as one record, and no
+//! heartbeat is answered before it is durable. So a write that fails needs no undoing: whatever
+//! comes next writes everything again. Records of what has changed alone would be smaller; a group
+//! of a thousand members will want them.
+//!
+//! - [`heartbeat`]: what members say, and are told. [`member`]: how one of them moves.
+//! - [`assignor`]: who is to have what. [`stored`]: what is on the disk.
+
+mod assignor;
+mod heartbeat;
+mod member;
+mod stored;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use log_proto::types::TimestampMs;
+
+use super::classic::Deletion;
+use super::error::MemberError;
+use super::id::{GroupId, MemberEpoch, MemberId};
+use super::request::{
+    Assignment, Assignor, Committer, ConsumerGroupDescription, ConsumerHeartbeat,
+    ConsumerMemberDescription, ConsumerStep, GroupKind, GroupListing, GroupState,
+};
+use super::subscription::{CONSUMER, Usage};
+use super::turn::{Moment, Now, Turn, WriteId};
+use crate::error::CoordinatorError;
+use crate::topics::TopicId;
+use member::{ConsumerMember, Deadlines, Phase};
+pub(crate) use stored::StoredConsumerGroup;
+
+/// What a topic's name stands for at this moment.
+pub(crate) type TopicShape = (TopicId, u32);
+
+/// Finds topics by name.
+pub(crate) type FindTopic<'a> = &'a (dyn Fn(&str) -> Option<TopicShape> + Sync);
+
+/// A consumer group, as it is now.
+#[derive(Clone, Debug)]
+pub(super) struct ConsumerGroup {
+    id: GroupId,
+    stored: StoredConsumerGroup,
+    deadlines: BTreeMap<MemberId, Deadlines>,
+    memory: Memory,
+    /// What is on its way into the log.
+    last_write: Option<WriteId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Memory {
+    /// The log does not know all of it: the next turn writes it.
+    Behind,
+    /// The log knows it, or is about to.
+    Stored,
+    /// It is being taken out of the log.
+    Deleting(WriteId),
+    /// The log has forgotten it.
+    Forgotten,
+}
+
+impl ConsumerGroup {
+    /// A group that nobody has heard of.
+    pub(super) fn new(id: GroupId, now: Now) -> Self {
+        let stored = StoredConsumerGroup { state_since: now.time, ..Default::default() };
+        let memory = Memory::Forgotten;
+        Self { id, stored, deadlines: BTreeMap::new(), memory, last_write: None }
+    }
+
+    /// A group that was of another kind, and goes on counting.
+    pub(super) fn converted(id: GroupId, epoch: MemberEpoch, now: Now) -> Self {
+        let mut group = Self::new(id, now);
+        group.stored.epoch = epoch;
+        group.memory = Memory::Stored;
+        group
+    }
+
+    /// A group as it was last written. Its members have their sessions from now.
+    pub(super) fn restore(
+        id: GroupId,
+        stored: StoredConsumerGroup,
+        now: Now,
+        session_timeout: std::time::Duration,
+    ) -> Self {
+        let deadlines = stored.members.iter();
+        let deadlines = deadlines
+            .map(|(id, member)| (id.clone(), member.deadlines(now, session_timeout)))
+            .collect();
+        Self { id, stored, deadlines, memory: Memory::Stored, last_write: None }
+    }
+
+    pub(super) fn last_write(&self) -> Option<WriteId> {
+        self.last_write
+    }
+
+    pub(super) fn is_disposable(&self) -> bool {
+        self.is_empty() && self.memory == Memory::Forgotten && self.last_write.is_none()
+    }
+
+    pub(super) fn id(&self) -> &GroupId {
+        &self.id
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.stored.members.is_empty()
+    }
+
+    pub(super) fn epoch(&self) -> MemberEpoch {
+        self.stored.epoch
+    }
+
+    pub(super) fn present(&self) -> usize {
+        self.stored.members.len()
+    }
+
+    /// What members say of themselves takes so much in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        self.stored.members.values().map(ConsumerMember::bytes).sum()
+    }
+
+    pub(super) fn deleting(&mut self, write: WriteId) {
+        if self.is_empty() && matches!(self.memory, Memory::Stored | Memory::Behind) {
+            self.memory = Memory::Deleting(write);
+        }
+    }
+
+    pub(super) fn deletion_ended(&mut self, write: WriteId, deletion: Deletion) {
+        if self.memory == Memory::Deleting(write) {
+            self.memory = match deletion {
+                Deletion::Done => Memory::Forgotten,
+                // Perhaps it was so before: writing an empty group once more costs little.
+                Deletion::NotDone => Memory::Behind,
+            };
+        }
+    }
+
+    /// Whether what members subscribe to is not what the target was computed for.
+    fn look_at_topics(&mut self, find: FindTopic<'_>) -> bool {
+        let names: BTreeSet<&String> =
+            self.stored.members.values().flat_map(|member| &member.subscribed).collect();
+        let topics: BTreeMap<String, TopicShape> =
+            names.into_iter().filter_map(|name| Some((name.clone(), find(name)?))).collect();
+        let changed = topics != self.stored.topics;
+        self.stored.topics = topics;
+        changed
+    }
+
+    fn raise_epoch(&mut self, turn: &Turn<'_>) {
+        self.stored.epoch = self.stored.epoch.next();
+        self.stored.state_since = turn.now.time;
+        self.memory = Memory::Behind;
+        tracing::info!(group = %self.id, epoch = %self.stored.epoch, "group changes");
+    }
+
+    fn compute_target(&mut self) {
+        if self.stored.target_epoch == self.stored.epoch {
+            return;
+        }
+        let partitions: BTreeMap<TopicId, u32> = self.stored.topics.values().copied().collect();
+        let members: Vec<_> = self.stored.members.values().collect();
+        let candidates: Vec<_> = members
+            .iter()
+            .map(|member| assignor::Candidate {
+                id: &member.id,
+                instance: member.instance.as_ref(),
+                topics: member
+                    .subscribed
+                    .iter()
+                    .filter_map(|name| Some(self.stored.topics.get(name)?.0))
+                    .collect(),
+                before: &member.target,
+            })
+            .collect();
+        let targets = assignor::assign(self.assignor(), &candidates, &partitions);
+        for (member, target) in self.stored.members.values_mut().zip(targets) {
+            member.target = target;
+        }
+        self.stored.target_epoch = self.stored.epoch;
+        self.memory = Memory::Behind;
+    }
+
+    /// The one that most members ask for.
+    fn assignor(&self) -> Assignor {
+        let votes = |assignor| {
+            let members = self.stored.members.values();
+            members.filter(|member| member.assignor == Some(assignor)).count()
+        };
+        if votes(Assignor::Range) > votes(Assignor::Uniform) {
+            Assignor::Range
+        } else {
+            Assignor::Uniform
+        }
+    }
+
+    fn reconcile(&mut self, id: &MemberId, request: &ConsumerHeartbeat) {
+        let Some(mut member) = self.stored.members.remove(id) else { return };
+        let others = &self.stored.members;
+        let is_taken = |topic, partition| {
+            others.values().any(|other: &ConsumerMember| other.holds(topic, partition))
+        };
+        let nothing = Assignment::new();
+        let owned = match request.step {
+            ConsumerStep::Join => Some(&nothing),
+            _ => request.owned.as_ref(),
+        };
+        member.reconcile(self.stored.target_epoch, owned, is_taken);
+        self.stored.members.insert(id.clone(), member);
+    }
+
+    /// A new session; for what is to be given up, no more time than there was.
+    fn note_deadlines(&mut self, turn: &Turn<'_>, id: &MemberId) {
+        let Some(member) = self.stored.members.get(id) else { return };
+        let mut deadlines = member.deadlines(turn.now, turn.settings.consumer_session_timeout);
+        let before = self.deadlines.get(id).and_then(|before| before.revocation);
+        if deadlines.revocation.is_some() && before.is_some() {
+            deadlines.revocation = before;
+        }
+        self.deadlines.insert(id.clone(), deadlines);
+    }
+
+    /// Takes a member out. What it had is free; who gets it is decided at the next heartbeat.
+    fn remove(&mut self, turn: &Turn<'_>, id: &MemberId) {
+        self.stored.members.remove(id);
+        self.deadlines.remove(id);
+        self.raise_epoch(turn);
+    }
+
+    fn store_if_behind(&mut self, turn: &mut Turn<'_>) {
+        if self.memory == Memory::Behind {
+            let write = turn.write(self.stored.to_record(&self.id));
+            self.memory = Memory::Stored;
+            self.last_write = Some(write);
+        }
+    }
+
+    /// A write of this group has ended.
+    pub(super) fn written(&mut self, write: WriteId, outcome: &Result<(), CoordinatorError>) {
+        if self.last_write == Some(write) {
+            self.last_write = None;
+            // A later write would have had everything in it.
+            if outcome.is_err() {
+                self.memory = Memory::Behind;
+            }
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        let ends = self.deadlines.values();
+        ends.flat_map(|ends| ends.revocation.into_iter().chain([ends.session])).min()
+    }
+
+    /// Takes out who is silent, and who does not give up what it must.
+    pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.moment;
+        let is_over = |ends: &Deadlines| {
+            ends.session <= now || ends.revocation.is_some_and(|revocation| revocation <= now)
+        };
+        let over = self.deadlines.iter().filter(|(_, ends)| is_over(ends));
+        let over: Vec<_> = over.map(|(id, _)| id.clone()).collect();
+        for id in over {
+            tracing::info!(group = %self.id, member = %id, "out of patience: member removed");
+            self.remove(turn, &id);
+        }
+        self.store_if_behind(turn);
+    }
+
+    /// Whether somebody may commit.
+    pub(super) fn check_commit(&self, committer: &Committer) -> Result<(), MemberError> {
+        if committer.generation.is_none() && self.is_empty() {
+            return Ok(());
+        }
+        let member = committer.member.as_ref().ok_or(MemberError::UnknownMember)?;
+        let epoch = committer.generation.map(|generation| generation.get());
+        self.check_epoch(member, epoch)
+    }
+
+    /// Whether somebody is a member at this epoch.
+    pub(super) fn check_epoch(
+        &self,
+        member: &MemberId,
+        epoch: Option<i32>,
+    ) -> Result<(), MemberError> {
+        let member = self.stored.members.get(member).ok_or(MemberError::UnknownMember)?;
+        if epoch == Some(member.epoch.get()) {
+            return Ok(());
+        }
+        Err(MemberError::StaleEpoch { current: member.epoch })
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        if self.is_empty() {
+            return Usage::EmptySince(self.state_since());
+        }
+        let members = self.stored.members.values();
+        Usage::Subscribed(members.flat_map(|member| member.subscribed.clone()).collect())
+    }
+
+    fn state_since(&self) -> TimestampMs {
+        self.stored.state_since
+    }
+
+    fn state(&self) -> GroupState {
+        let epoch = self.stored.epoch;
+        let has_arrived =
+            |member: &ConsumerMember| member.phase == Phase::Stable && member.epoch == epoch;
+        if self.is_empty() {
+            GroupState::Empty
+        } else if self.stored.target_epoch != epoch {
+            GroupState::Assigning
+        } else if self.stored.members.values().all(has_arrived) {
+            GroupState::Stable
+        } else {
+            GroupState::Reconciling
+        }
+    }
+
+    pub(super) fn listing(&self) -> GroupListing {
+        GroupListing {
+            group: self.id.clone(),
+            protocol_type: Some(CONSUMER.to_owned()),
+            state: self.state(),
+            kind: GroupKind::Consumer,
+        }
+    }
+
+    pub(super) fn describe(&self) -> ConsumerGroupDescription {
+        let members = self.stored.members.values().map(|member| ConsumerMemberDescription {
+            member: member.id.clone(),
+            instance: member.instance.clone(),
+            rack: member.rack.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            epoch: member.epoch,
+            subscribed: member.subscribed.iter().cloned().collect(),
+            assignment: member.assigned.clone(),
+            target: member.target.clone(),
+        });
+        ConsumerGroupDescription {
+            listing: self.listing(),
+            epoch: self.stored.epoch,
+            target_epoch: self.stored.target_epoch,
+            assignor: self.assignor(),
+            topics: self.stored.topics.iter().map(|(name, (id, _))| (*id, name.clone())).collect(),
+            members: members.collect(),
+        }
+    }
+}

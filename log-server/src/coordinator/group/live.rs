@@ -1,0 +1,151 @@
+//! A group of either kind, as far as its kind does not matter.
+
+use super::classic::{ClassicGroup, Deletion};
+use super::consumer::ConsumerGroup;
+use super::error::MemberError;
+use super::id::{GenerationId, MemberEpoch};
+use super::request::{Committer, GroupListing};
+use super::subscription::Usage;
+use super::turn::{Moment, Now, Turn, WriteId};
+use crate::error::CoordinatorError;
+
+/// A group, as it is now.
+#[derive(Clone, Debug)]
+pub(super) enum LiveGroup {
+    Classic(Box<ClassicGroup>),
+    Consumer(Box<ConsumerGroup>),
+}
+
+impl From<ClassicGroup> for LiveGroup {
+    fn from(group: ClassicGroup) -> Self {
+        Self::Classic(Box::new(group))
+    }
+}
+
+impl From<ConsumerGroup> for LiveGroup {
+    fn from(group: ConsumerGroup) -> Self {
+        Self::Consumer(Box::new(group))
+    }
+}
+
+impl LiveGroup {
+    /// The write that answers of this group must wait for.
+    pub(super) fn last_write(&self) -> Option<WriteId> {
+        match self {
+            Self::Classic(group) => group.last_write(),
+            Self::Consumer(group) => group.last_write(),
+        }
+    }
+
+    /// Whether forgetting it would lose nothing.
+    pub(super) fn is_disposable(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.is_disposable(),
+            Self::Consumer(group) => group.is_disposable(),
+        }
+    }
+
+    /// The log is told to forget it.
+    pub(super) fn deleting(&mut self, write: WriteId) {
+        match self {
+            Self::Classic(group) => group.deleting(write),
+            Self::Consumer(group) => group.deleting(write),
+        }
+    }
+
+    /// The log has forgotten it, or has not.
+    pub(super) fn deletion_ended(&mut self, write: WriteId, deletion: Deletion) {
+        match self {
+            Self::Classic(group) => group.deletion_ended(write, deletion),
+            Self::Consumer(group) => group.deletion_ended(write, deletion),
+        }
+    }
+
+    /// Members, and those who may become one.
+    pub(super) fn present(&self) -> usize {
+        match self {
+            Self::Classic(group) => group.present(),
+            Self::Consumer(group) => group.present(),
+        }
+    }
+
+    /// What members say of themselves takes so much in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Classic(group) => group.bytes(),
+            Self::Consumer(group) => group.bytes(),
+        }
+    }
+
+    /// Whether somebody may commit.
+    pub(super) fn check_commit(
+        &mut self,
+        now: Now,
+        committer: &Committer,
+    ) -> Result<(), MemberError> {
+        match self {
+            Self::Classic(group) => group.check_commit(now, committer),
+            Self::Consumer(group) => group.check_commit(committer),
+        }
+    }
+
+    /// What those who would delete its offsets must know.
+    pub(super) fn usage(&self) -> Usage {
+        match self {
+            Self::Classic(group) => group.usage(),
+            Self::Consumer(group) => group.usage(),
+        }
+    }
+
+    pub(super) fn listing(&self) -> GroupListing {
+        match self {
+            Self::Classic(group) => group.listing(),
+            Self::Consumer(group) => group.listing(),
+        }
+    }
+
+    /// A write of this group has ended.
+    pub(super) fn written(
+        &mut self,
+        turn: &mut Turn<'_>,
+        write: WriteId,
+        outcome: &Result<(), CoordinatorError>,
+    ) {
+        match self {
+            Self::Classic(group) => group.written(turn, write, outcome),
+            Self::Consumer(group) => group.written(write, outcome),
+        }
+    }
+
+    /// The next moment at which time alone changes something.
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        match self {
+            Self::Classic(group) => group.next_deadline(),
+            Self::Consumer(group) => group.next_deadline(),
+        }
+    }
+
+    /// Does what time alone does, up to now.
+    pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
+        match self {
+            Self::Classic(group) => group.tick(turn),
+            Self::Consumer(group) => group.tick(turn),
+        }
+    }
+}
+
+/// A group that everybody has left may come back as one of the other kind. It goes on counting, so
+/// that nobody who was in it before can take itself for a member.
+impl ClassicGroup {
+    pub(super) fn into_consumer(self, now: Now) -> ConsumerGroup {
+        let epoch = MemberEpoch::new(self.generation().get()).unwrap_or_default();
+        ConsumerGroup::converted(self.id().clone(), epoch, now)
+    }
+}
+
+impl ConsumerGroup {
+    pub(super) fn into_classic(self, now: Now) -> ClassicGroup {
+        let generation = GenerationId::new(self.epoch().get()).unwrap_or_default();
+        ClassicGroup::converted(self.id().clone(), generation, now)
+    }
+}
