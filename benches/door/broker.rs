@@ -34,7 +34,7 @@ impl Broker {
             .arg(binary())
             .args(["serve", "--data"])
             .arg(data)
-            .args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args(["--kafka", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"])
             .env("CAIRN_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()?;

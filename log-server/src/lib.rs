@@ -35,6 +35,7 @@ pub mod data_dir;
 pub mod descriptors;
 pub mod error;
 pub mod housekeeping;
+pub mod kafka;
 pub mod limits;
 pub mod metrics;
 pub mod partition;

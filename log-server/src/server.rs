@@ -19,7 +19,7 @@ use crate::config::ServerConfig;
 use crate::housekeeping::{Heartbeat, keep_house, retire_segments};
 use crate::http::HttpState;
 use crate::partition::PartitionParts;
-use crate::{grpc, http};
+use crate::{grpc, http, kafka};
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +50,10 @@ pub enum RunError {
 /// A broker with its doors open. Dropped without [`Server::stop`], it stops as in a crash.
 pub struct Server {
     broker: Broker,
+    kafka_addresses: Vec<(String, SocketAddr)>,
     grpc_address: SocketAddr,
     http_address: SocketAddr,
+    kafka: JoinSet<()>,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     background: JoinSet<()>,
 }
@@ -60,9 +62,12 @@ impl Server {
     /// Binds the doors, opens what the folder holds, serves. Needs a tokio runtime.
     pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
         let grpc_listener = listen(config.grpc_listen, "grpc.listen").await?;
+        let kafka_doors = kafka_doors(&config).await?;
         let http_listener = listen(config.http_listen, "http.listen").await?;
         let grpc_address = grpc_listener.local_addr().unwrap_or(config.grpc_listen);
         let http_address = http_listener.local_addr().unwrap_or(config.http_listen);
+        let kafka_addresses = kafka_doors.iter().map(|(name, address, _)| (name.clone(), *address));
+        let kafka_addresses = kafka_addresses.collect();
         let heartbeat = Heartbeat::new();
         let started = Arc::new(OnceLock::new());
         let mut background = JoinSet::new();
@@ -78,14 +83,23 @@ impl Server {
         background.spawn(keep_house(broker.clone(), heartbeat));
         background.spawn(retire_segments(broker.clone()));
         let grpc = tokio::spawn(grpc::serve(broker.clone(), grpc_listener));
+        let mut kafka = JoinSet::new();
+        for (_, _, door) in kafka_doors {
+            kafka.spawn(kafka::serve(broker.clone(), door));
+        }
         // Nobody else sets it.
         let _ = started.set(broker.clone());
-        Ok(Self { broker, grpc_address, http_address, grpc, background })
+        Ok(Self { broker, kafka_addresses, grpc_address, http_address, kafka, grpc, background })
     }
 
     /// The broker behind the doors.
     pub fn broker(&self) -> &Broker {
         &self.broker
+    }
+
+    /// Where the Kafka door listens, with the listeners' names.
+    pub fn kafka_addresses(&self) -> &[(String, SocketAddr)] {
+        &self.kafka_addresses
     }
 
     /// Where the gRPC door listens.
@@ -141,11 +155,17 @@ impl Server {
         tracing::info!("stopping");
         self.broker.begin_stop();
         let timeout = self.broker.config().shutdown_timeout;
-        if !self.grpc.is_finished() && tokio::time::timeout(timeout, &mut self.grpc).await.is_err()
-        {
+        let doors = async {
+            if !self.grpc.is_finished() {
+                let _ = (&mut self.grpc).await;
+            }
+            while self.kafka.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(timeout, doors).await.is_err() {
             tracing::warn!(?timeout, "calls are still open: closing the logs under them");
         }
         self.grpc.abort();
+        self.kafka.abort_all();
         self.background.abort_all();
         self.broker.blocking(Broker::finish_stop).await;
         tracing::info!("stopped");
@@ -156,6 +176,22 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.grpc.abort();
     }
+}
+
+/// Binds every listener of the Kafka door.
+async fn kafka_doors(
+    config: &ServerConfig,
+) -> Result<Vec<(String, SocketAddr, kafka::Door)>, StartError> {
+    let shared = kafka::Shared::new(config.max_connections);
+    let mut doors = Vec::new();
+    for listener in &config.kafka_listeners {
+        let bound = listen(listener.address, "kafka.listeners").await?;
+        let address = bound.local_addr().unwrap_or(listener.address);
+        let advertised = listener.advertised.clone();
+        let door = kafka::Door { listener: bound, advertised, shared: shared.clone() };
+        doors.push((listener.name.clone(), address, door));
+    }
+    Ok(doors)
 }
 
 async fn listen(address: SocketAddr, setting: &'static str) -> Result<TcpListener, StartError> {

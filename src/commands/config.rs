@@ -44,6 +44,12 @@ pub(super) struct SettingsArgs {
     /// The folder that everything is kept in (setting data.dir)
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
+    /// Where the Kafka door listens (setting kafka.listeners)
+    #[arg(long, value_name = "IP:PORT")]
+    kafka: Option<String>,
+    /// By which host and port Kafka clients find this broker (setting kafka.advertised.listeners)
+    #[arg(long, value_name = "HOST:PORT")]
+    advertised: Option<String>,
     /// Where the gRPC door listens (setting grpc.listen)
     #[arg(long, value_name = "IP:PORT")]
     grpc: Option<String>,
@@ -61,8 +67,13 @@ pub(super) struct SettingsArgs {
 impl SettingsArgs {
     /// The settings that hold with these flags.
     pub(super) fn load(&self) -> Result<Settings> {
-        let named =
-            [("data.dir", &self.data), ("grpc.listen", &self.grpc), ("http.listen", &self.http)];
+        let named = [
+            ("data.dir", &self.data),
+            ("kafka.listeners", &self.kafka),
+            ("kafka.advertised.listeners", &self.advertised),
+            ("grpc.listen", &self.grpc),
+            ("http.listen", &self.http),
+        ];
         let named = named.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
         let set = self.set.iter().map(|(name, value)| (name.as_str(), value.clone()));
         let flags: Vec<_> = named.chain(set).collect();

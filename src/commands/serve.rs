@@ -1,7 +1,5 @@
 //! `cairn serve`: the broker.
 
-use std::net::SocketAddr;
-
 use clap::Args;
 use log_server::{Server, Settings, config::Entry, shutdown::Signals};
 use tokio::sync::oneshot;
@@ -20,7 +18,7 @@ SIGTERM and SIGINT stop it cleanly; a second one does not wait for the end of th
 
 Examples:
   cairn serve
-  cairn serve --data /var/lib/cairn --grpc 127.0.0.1:9094
+  cairn serve --data /var/lib/cairn --kafka 127.0.0.1:9092
   cairn serve --config cairn.toml --set num.partitions=8")]
 pub(super) struct ServeArgs {
     #[command(flatten)]
@@ -36,7 +34,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
         started = Server::start(settings.config().clone()) => started.map_err(CliError::from_error)?,
         () = signals.next() => return Err(CliError::new("stopped before it was ready")),
     };
-    match announce(&settings, server.grpc_address(), server.http_address()) {
+    match announce(&settings, &server) {
         // A broker serves whether anybody reads where it listens or not.
         Err(CliError::OutputClosed) => {}
         announced => announced?,
@@ -61,15 +59,22 @@ async fn serve_until_told(server: Server, mut signals: Signals) -> Result<()> {
 }
 
 /// Says where it listens, where its data lies, and what an acknowledgement means.
-fn announce(settings: &Settings, grpc: SocketAddr, http: SocketAddr) -> Result<()> {
+fn announce(settings: &Settings, server: &Server) -> Result<()> {
+    let (grpc, http) = (server.grpc_address(), server.http_address());
+    let kafka = server.kafka_addresses();
     let data_dir = &settings.config().data_dir;
     let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone());
     output::line(&format!("cairn {} is ready", env!("CARGO_PKG_VERSION")))?;
+    for (name, address) in kafka {
+        let name = if kafka.len() > 1 { format!(" ({name})") } else { String::new() };
+        output::line(&format!("  kafka       {address}{name}"))?;
+    }
     output::line(&format!("  grpc        {grpc}"))?;
     output::line(&format!("  http        http://{http} (/healthz, /readyz, /metrics)"))?;
     output::line(&format!("  data        {}", data_dir.display()))?;
     output::line(&format!("  durability  {}", durability(settings)))?;
-    for address in [grpc, http].iter().filter(|address| !address.ip().is_loopback()) {
+    let addresses = kafka.iter().map(|(_, address)| *address).chain([grpc, http]);
+    for address in addresses.filter(|address| !address.ip().is_loopback()) {
         output::note(&format!(
             "WARNING: {address} is not a loopback address and nothing is authenticated: \
              whoever reaches it can read, write and delete everything"

@@ -17,7 +17,7 @@ work=$(mktemp -d -p "${WORK:-/tmp}")
 trap 'kill -9 "$broker" 2>/dev/null || true; while kill -0 "$broker" 2>/dev/null; do sleep 0.05; done; rm -rf "$work"' EXIT
 
 start() {
-    "$cairn" serve --data "$work/data" --grpc "$1" --http 127.0.0.1:0 >"$work/serve.log" 2>"$work/serve.err" &
+    "$cairn" serve --data "$work/data" --kafka 127.0.0.1:0 --grpc "$1" --http 127.0.0.1:0 >"$work/serve.log" 2>"$work/serve.err" &
     broker=$!
     address=
     until address=$(awk '$1 == "grpc" { print $2 }' "$work/serve.log") && [ -n "$address" ]; do

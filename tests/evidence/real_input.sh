@@ -12,7 +12,7 @@ input=$(realpath "$2")
 work=$(mktemp -d)
 trap 'kill -9 "$broker" 2>/dev/null || true; while kill -0 "$broker" 2>/dev/null; do sleep 0.05; done; rm -rf "$work"' EXIT
 
-"$cairn" serve --data "$work/data" --grpc 127.0.0.1:0 --http 127.0.0.1:0 >"$work/serve.log" 2>&1 &
+"$cairn" serve --data "$work/data" --kafka 127.0.0.1:0 --grpc 127.0.0.1:0 --http 127.0.0.1:0 >"$work/serve.log" 2>&1 &
 broker=$!
 CAIRN_BROKER=
 until CAIRN_BROKER=$(awk '$1 == "grpc" { print $2 }' "$work/serve.log") && [ -n "$CAIRN_BROKER" ]; do

@@ -34,7 +34,14 @@ pub(crate) fn cairn() -> Command {
 /// `cairn serve` in a folder, on these addresses.
 pub(crate) fn serve(data: &Path, grpc: &str, http: &str) -> Command {
     let mut command = cairn();
-    command.arg("serve").arg("--data").arg(data).args(["--grpc", grpc, "--http", http]);
+    command.arg("serve").arg("--data").arg(data).args([
+        "--kafka",
+        "127.0.0.1:0",
+        "--grpc",
+        grpc,
+        "--http",
+        http,
+    ]);
     command
 }
 

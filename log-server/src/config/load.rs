@@ -159,6 +159,7 @@ impl Settings {
         if let Err(expected) = (setting.set)(&mut self.config, &value) {
             return Err(ConfigError::BadValue { name: setting.name, value, origin, expected });
         }
+        self.config.given.insert(setting.name, value.clone());
         self.values[index] = (value, origin);
         Ok(())
     }

@@ -12,6 +12,7 @@
 mod load;
 mod table;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub use load::{ConfigError, Entry, Settings, Source};
 pub use table::{SETTINGS, Setting};
 
+use crate::kafka::Listener;
 use crate::topic_config::TopicConfigs;
 
 /// The settings of a broker, checked.
@@ -28,6 +30,17 @@ pub struct ServerConfig {
     pub data_dir: PathBuf,
     /// `grpc.listen`: where the gRPC door listens. Port 0 takes any free port.
     pub grpc_listen: SocketAddr,
+    /// `kafka.listeners` and `kafka.advertised.listeners`: where the Kafka door listens, and what
+    /// its clients are told.
+    pub kafka_listeners: Vec<Listener>,
+    /// `max.connections`: Kafka clients at a time.
+    pub max_connections: usize,
+    /// `connections.max.idle.ms`: how long a Kafka client may be silent.
+    pub connections_idle_max: Duration,
+    /// `socket.request.max.bytes`: the largest single Kafka request that is taken.
+    pub socket_request_bytes_max: usize,
+    /// `auto.create.topics.enable`: whether asking for a topic by name creates it.
+    pub auto_create_topics: bool,
     /// `http.listen`: where health and metrics are served. Port 0 takes any free port.
     pub http_listen: SocketAddr,
     /// `num.partitions`: of topics that are created without a number.
@@ -54,6 +67,8 @@ pub struct ServerConfig {
     pub response_bytes_max: usize,
     /// `shutdown.timeout.ms`: how long a stop waits for requests in flight.
     pub shutdown_timeout: Duration,
+    /// What was set, by name and as it was written: for those who look at a running broker.
+    pub given: BTreeMap<&'static str, String>,
 }
 
 impl Default for ServerConfig {
@@ -62,6 +77,11 @@ impl Default for ServerConfig {
             data_dir: PathBuf::new(),
             grpc_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             http_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            kafka_listeners: Vec::new(),
+            max_connections: 0,
+            connections_idle_max: Duration::ZERO,
+            socket_request_bytes_max: 0,
+            auto_create_topics: false,
             num_partitions: 0,
             partitions_max: 0,
             topic_defaults: TopicConfigs::default(),
@@ -74,6 +94,7 @@ impl Default for ServerConfig {
             stream_in_flight_bytes_max: 0,
             response_bytes_max: 0,
             shutdown_timeout: Duration::ZERO,
+            given: BTreeMap::new(),
         };
         for setting in SETTINGS {
             (setting.set)(&mut config, setting.default).expect("a test parses every default");

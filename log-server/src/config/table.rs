@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::ServerConfig;
+use crate::kafka::Listener;
 use crate::limits;
 
 /// One thing that an operator can set.
@@ -56,6 +57,71 @@ pub const SETTINGS: &[Setting] = &[
         default: "127.0.0.1:9094",
         doc: "Where the gRPC door listens. Nothing is authenticated yet: keep it on loopback.",
         set: |config, text| address(text).map(|address| config.grpc_listen = address),
+    },
+    Setting {
+        name: "kafka.listeners",
+        unit: "",
+        default: "127.0.0.1:9092",
+        doc: "Where the Kafka door listens: addresses divided by commas; several need names, as in \
+              IN://127.0.0.1:9092,OUT://10.0.0.5:9093. Nothing is authenticated yet: keep it on \
+              loopback.",
+        set: |config, text| {
+            config.kafka_listeners =
+                Listener::parse_all(text).map_err(|error| error.to_string())?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "kafka.advertised.listeners",
+        unit: "",
+        default: "",
+        doc: "By which host and port Kafka clients find this broker, as in logs.example:9092 or \
+              OUT://logs.example:9093; without it, by the address that they came in by.",
+        set: |config, text| {
+            let listeners = &mut config.kafka_listeners;
+            Listener::advertise(listeners, text).map_err(|error| error.to_string())
+        },
+    },
+    Setting {
+        name: "max.connections",
+        unit: "connections",
+        default: "4096",
+        doc: "Kafka clients that may be connected at a time; more are closed at once.",
+        set: |config, text| {
+            config.max_connections = number(text, 1..=1_000_000)? as usize;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "connections.max.idle.ms",
+        unit: "ms",
+        default: "600000",
+        doc: "A Kafka client that asks nothing for so long is closed.",
+        set: |config, text| {
+            config.connections_idle_max = millis(text, 1000..=u64::from(u32::MAX))?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "socket.request.max.bytes",
+        unit: "bytes",
+        default: "67108864",
+        doc: "The largest Kafka request that is taken. At most request.memory.bytes.max.",
+        set: |config, text| {
+            config.socket_request_bytes_max = number(text, BYTES)? as usize;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "auto.create.topics.enable",
+        unit: "",
+        default: "true",
+        doc: "Whether a Kafka client that asks for a topic that is not there creates it, where it \
+              allows that.",
+        set: |config, text| {
+            config.auto_create_topics = text.parse().map_err(|_| "true or false".to_owned())?;
+            Ok(())
+        },
     },
     Setting {
         name: "http.listen",

@@ -15,6 +15,7 @@ use log_proto::v1::partition_start::Position;
 use log_proto::v1::produce_request::Payload;
 use log_proto::v1::produce_response::Result as Answer;
 use log_proto::v1::producer_client::ProducerClient;
+use log_server::kafka::Listener;
 use log_server::{Server, ServerConfig};
 use prost::Message;
 use tempfile::TempDir;
@@ -38,6 +39,7 @@ impl House {
         ServerConfig {
             data_dir: self.folder.path().join("data"),
             grpc_listen: "127.0.0.1:0".parse().unwrap(),
+            kafka_listeners: Listener::parse_all("127.0.0.1:0").unwrap(),
             http_listen: "127.0.0.1:0".parse().unwrap(),
             ..ServerConfig::default()
         }

@@ -1,0 +1,247 @@
+//! One client: its frames in, its answers out.
+//!
+//! Requests are begun in the order in which they came, and answered in that order. Produce requests
+//! overlap: the next is appended while the one before waits for the disk, as clients with several
+//! requests in flight expect. Every other request waits until all before it are answered and sent,
+//! so that a client that does not read costs the memory of one answer and no more.
+//!
+//! The rule: a stranger's length takes no memory. Bytes are taken in as they come, and what one
+//! frame holds beyond its first 64 KiB counts against the broker's request memory. A client that
+//! stops in the middle of a frame, or does not take its answers, is closed.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use log_proto::kafka::Rope;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+
+use super::fetch_sessions::FetchSessions;
+use super::router::{Turn, route};
+use super::{Advertised, Context};
+use crate::broker::Broker;
+use crate::principal::Principal;
+
+/// The four bytes in front of each frame.
+const LENGTH_BYTES: usize = 4;
+
+/// What is read at a time, and what a frame may hold before it counts as request memory.
+const READ_BYTES: usize = 64 << 10;
+
+/// Produce requests of one connection that may wait for the disk at the same time. Clients have
+/// five in flight.
+const OVERLAPPING_MAX: u32 = 32;
+
+/// How long a client may rest in the middle of a frame, or leave an answer untaken.
+const STALL_MAX: Duration = Duration::from_secs(30);
+
+/// How long the rest of a large request waits for request memory. It may be held by requests that
+/// are waiting for theirs; so somebody has to give up, and try again.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Who has connected.
+pub(super) struct Client {
+    pub(super) broker: Broker,
+    pub(super) principal: Principal,
+    pub(super) advertised: Advertised,
+    pub(super) fetch_sessions: Arc<FetchSessions>,
+    pub(super) peer: SocketAddr,
+}
+
+/// A request as it came.
+pub(super) struct Frame {
+    /// Without its length.
+    pub(super) bytes: Bytes,
+    /// What it takes of the broker's request memory, if it is large.
+    pub(super) memory: Option<OwnedSemaphorePermit>,
+}
+
+/// What a request comes to.
+pub(super) enum Handled {
+    /// This, now.
+    Answer(Rope),
+    /// This, when it is there; the next request need not wait for it.
+    Later(Pin<Box<dyn Future<Output = Option<Rope>> + Send>>),
+    /// Nothing: the client does not expect an answer.
+    Silence,
+}
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Closed {
+    #[error("the client has gone")]
+    ByClient,
+    #[error("the connection failed: {0}")]
+    Failed(#[from] std::io::Error),
+    #[error(
+        "a frame of {declared} bytes: this is no Kafka client, or socket.request.max.bytes, which \
+         is {max}, is too small"
+    )]
+    FrameLength { declared: i32, max: usize },
+    #[error("no request for {0:?}")]
+    Idle(Duration),
+    #[error("a frame did not go on for {STALL_MAX:?}")]
+    Stalled,
+    #[error("no request memory for {MEMORY_WAIT_MAX:?}: raise request.memory.bytes.max")]
+    Memory,
+    #[error("{0}")]
+    Request(String),
+}
+
+/// Serves the client until one of the two has enough.
+pub(super) async fn run(client: Client, stream: TcpStream) {
+    let (reading, writing) = stream.into_split();
+    let (answers, to_write) = mpsc::channel(OVERLAPPING_MAX as usize);
+    let writer = tokio::spawn(write(writing, to_write));
+    let peer = client.peer;
+    match read(client, reading, answers).await {
+        Ok(()) | Err(Closed::ByClient) => {}
+        Err(closed @ (Closed::Idle(_) | Closed::Failed(_))) => {
+            tracing::debug!(%peer, reason = %closed, "closed");
+        }
+        Err(closed) => tracing::info!(%peer, reason = %closed, "closed"),
+    }
+    // What was asked before is still answered.
+    let _ = writer.await;
+}
+
+/// An answer on its way, with its turn: a share of what may overlap.
+struct Answer {
+    handled: Handled,
+    _turn: OwnedSemaphorePermit,
+}
+
+async fn read(
+    client: Client,
+    stream: OwnedReadHalf,
+    answers: mpsc::Sender<Answer>,
+) -> Result<(), Closed> {
+    let turns = Arc::new(Semaphore::new(OVERLAPPING_MAX as usize));
+    let mut stage = client.broker.stage();
+    let mut frames = Frames::new(client.broker.clone(), stream);
+    let mut context = Context {
+        broker: client.broker,
+        principal: client.principal,
+        advertised: client.advertised,
+        fetch_sessions: client.fetch_sessions,
+        client_host: client.peer.ip().to_canonical().to_string().into(),
+        client_id: None,
+    };
+    loop {
+        let frame = tokio::select! {
+            () = Broker::stopping(&mut stage) => return Ok(()),
+            // The writer has given up on the client.
+            () = answers.closed() => return Err(Closed::ByClient),
+            frame = frames.next() => frame?,
+        };
+        let routed = route(&mut context, frame)?;
+        let share = match routed.turn {
+            Turn::Overlaps => 1,
+            Turn::Alone => OVERLAPPING_MAX,
+        };
+        let turn = Arc::clone(&turns).acquire_many_owned(share).await;
+        let turn = turn.map_err(|_| Closed::ByClient)?;
+        let handled = routed.handling.await?;
+        let answer = Answer { handled, _turn: turn };
+        answers.send(answer).await.map_err(|_| Closed::ByClient)?;
+    }
+}
+
+async fn write(mut stream: OwnedWriteHalf, mut answers: mpsc::Receiver<Answer>) {
+    while let Some(answer) = answers.recv().await {
+        let rope = match answer.handled {
+            Handled::Answer(rope) => Some(rope),
+            Handled::Later(coming) => coming.await,
+            Handled::Silence => continue,
+        };
+        // An answer that cannot be made leaves the client waiting for it: better gone than silent.
+        let Some(rope) = rope else { return };
+        if send(&mut stream, rope).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn send(stream: &mut OwnedWriteHalf, mut rope: Rope) -> std::io::Result<()> {
+    while rope.has_remaining() {
+        // As long as some of it goes out, the client is alive.
+        let written = timeout(STALL_MAX, stream.write_buf(&mut rope)).await;
+        if written.map_err(|_| std::io::ErrorKind::TimedOut)?? == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+    }
+    Ok(())
+}
+
+/// Takes frames off a socket.
+struct Frames {
+    broker: Broker,
+    stream: OwnedReadHalf,
+    buffer: BytesMut,
+    memory: Option<OwnedSemaphorePermit>,
+}
+
+impl Frames {
+    fn new(broker: Broker, stream: OwnedReadHalf) -> Self {
+        Self { broker, stream, buffer: BytesMut::new(), memory: None }
+    }
+
+    /// The next frame. Dropped while it waits, it loses nothing.
+    async fn next(&mut self) -> Result<Frame, Closed> {
+        while self.buffer.len() < LENGTH_BYTES {
+            self.more(self.idle_max(), READ_BYTES).await?;
+        }
+        let declared = (&self.buffer[..LENGTH_BYTES]).get_i32();
+        let max = self.broker.config().socket_request_bytes_max;
+        let length = usize::try_from(declared).ok().filter(|length| *length <= max);
+        let end = LENGTH_BYTES + length.ok_or(Closed::FrameLength { declared, max })?;
+        while self.buffer.len() < end {
+            self.account().await?;
+            let missing = end - self.buffer.len();
+            self.more(STALL_MAX, missing.clamp(READ_BYTES, self.buffer.len().max(READ_BYTES)))
+                .await?;
+        }
+        let mut bytes = self.buffer.split_to(end).freeze();
+        bytes.advance(LENGTH_BYTES);
+        Ok(Frame { bytes, memory: self.memory.take() })
+    }
+
+    /// A client may think about its next request, and may not stop in the middle of one.
+    fn idle_max(&self) -> Duration {
+        if self.buffer.is_empty() { self.broker.config().connections_idle_max } else { STALL_MAX }
+    }
+
+    /// Has the bytes of the frame that are here, and those that the next read may bring, count.
+    async fn account(&mut self) -> Result<(), Closed> {
+        let counted = self.memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let due = self.buffer.len().saturating_sub(counted);
+        if due < READ_BYTES {
+            return Ok(());
+        }
+        let more = timeout(MEMORY_WAIT_MAX, self.broker.admit(due)).await;
+        let more = more.map_err(|_| Closed::Memory)?;
+        let more = more.map_err(|error| Closed::Request(error.to_string()))?;
+        match &mut self.memory {
+            Some(memory) => memory.merge(more),
+            None => self.memory = Some(more),
+        }
+        Ok(())
+    }
+
+    async fn more(&mut self, patience: Duration, room: usize) -> Result<(), Closed> {
+        self.buffer.reserve(room);
+        match timeout(patience, self.stream.read_buf(&mut self.buffer)).await {
+            Ok(Ok(0)) => Err(Closed::ByClient),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) if self.buffer.is_empty() => Err(Closed::Idle(patience)),
+            Err(_) => Err(Closed::Stalled),
+        }
+    }
+}

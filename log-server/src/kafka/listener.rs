@@ -1,0 +1,255 @@
+//! Where Kafka clients come in.
+//!
+//! A client asks one address for the others and connects to those: so a listener has to know by
+//! which address *its* clients reach it. Unless told, it is the one that they have come in by,
+//! which is right wherever nothing between them and us changes addresses.
+//!
+//! The rule: a client that cannot be served is closed at once. One that waits in a queue without
+//! an answer looks to its user like a broker that hangs.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::connection;
+use super::fetch_sessions::FetchSessions;
+use crate::broker::Broker;
+use crate::principal::Principal;
+
+/// How long to wait when the process has no descriptor left for another connection.
+const DESCRIPTORS_PAUSE: Duration = Duration::from_millis(100);
+
+/// The host and port that clients are given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Advertised {
+    /// A name or an address.
+    pub host: Arc<str>,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Advertised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl From<SocketAddr> for Advertised {
+    fn from(address: SocketAddr) -> Self {
+        // A client that came by IPv4 to a socket for both is to come back by IPv4.
+        let host = address.ip().to_canonical().to_string();
+        Self { host: host.into(), port: address.port() }
+    }
+}
+
+/// Why a listener is not one.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ListenerError {
+    /// It cannot be read.
+    #[error("{text:?} is no listener: write it as 127.0.0.1:9092 or INSIDE://127.0.0.1:9092")]
+    Listen {
+        /// What was given.
+        text: String,
+    },
+    /// What clients are to be told cannot be read.
+    #[error("{text:?} is no address for clients: write it as host:9092 or INSIDE://host:9092")]
+    Advertised {
+        /// What was given.
+        text: String,
+    },
+    /// Two listeners have one name.
+    #[error("two listeners are named {name}: each needs a name of its own")]
+    SameName {
+        /// The name.
+        name: String,
+    },
+    /// A name without a listener.
+    #[error("no listener is named {name}")]
+    NoSuchListener {
+        /// The name.
+        name: String,
+    },
+}
+
+/// One address to listen on, and what its clients are told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// Its name; `PLAINTEXT` if it was given none.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What clients are told; by default, where they came in.
+    pub advertised: Option<Advertised>,
+}
+
+const UNNAMED: &str = "PLAINTEXT";
+
+impl Listener {
+    /// Reads `[NAME://]ADDRESS:PORT`, several divided by commas.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, ListenerError> {
+        let mut listeners: Vec<Self> = Vec::new();
+        for part in text.split(',').map(str::trim) {
+            let (name, address) = named(part);
+            let refused = || ListenerError::Listen { text: part.to_owned() };
+            let address = address.parse().map_err(|_| refused())?;
+            if name.is_empty() {
+                return Err(refused());
+            }
+            if listeners.iter().any(|other| other.name == name) {
+                return Err(ListenerError::SameName { name: name.to_owned() });
+            }
+            listeners.push(Self { name: name.to_owned(), address, advertised: None });
+        }
+        Ok(listeners)
+    }
+
+    /// Gives listeners what their clients are told, from `[NAME://]HOST:PORT`, several divided by
+    /// commas; nothing, from an empty text.
+    pub fn advertise(listeners: &mut [Self], text: &str) -> Result<(), ListenerError> {
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (name, address) = named(part);
+            let advertised = advertised(address)
+                .ok_or_else(|| ListenerError::Advertised { text: part.to_owned() })?;
+            let found = listeners.iter_mut().find(|listener| listener.name == name);
+            let listener =
+                found.ok_or_else(|| ListenerError::NoSuchListener { name: name.to_owned() })?;
+            listener.advertised = Some(advertised);
+        }
+        Ok(())
+    }
+}
+
+fn named(part: &str) -> (&str, &str) {
+    part.split_once("://").unwrap_or((UNNAMED, part))
+}
+
+fn advertised(text: &str) -> Option<Advertised> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    (!host.is_empty()).then(|| Advertised { host: host.into(), port })
+}
+
+/// A listener that is bound.
+pub(crate) struct Door {
+    pub(crate) listener: TcpListener,
+    pub(crate) advertised: Option<Advertised>,
+    pub(crate) shared: Shared,
+}
+
+/// What all listeners have in common.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// How many more connections there may be.
+    connections: Arc<Semaphore>,
+    fetch_sessions: Arc<FetchSessions>,
+}
+
+impl Shared {
+    pub(crate) fn new(connections_max: usize) -> Self {
+        let connections = Arc::new(Semaphore::new(connections_max));
+        Self { connections, fetch_sessions: FetchSessions::new() }
+    }
+}
+
+/// Serves until the broker stops; then waits for what its clients have asked before.
+pub(crate) async fn serve(broker: Broker, door: Door) {
+    let mut stage = broker.stage();
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = Broker::stopping(&mut stage) => break,
+            accepted = door.listener.accept() => match accepted {
+                Ok((stream, peer)) => admit(&broker, &door, stream, peer, &mut clients),
+                Err(error) => recover(&error).await,
+            },
+            Some(_) = clients.join_next(), if !clients.is_empty() => {}
+        }
+    }
+    drop(door.listener);
+    while clients.join_next().await.is_some() {}
+}
+
+fn admit(
+    broker: &Broker,
+    door: &Door,
+    stream: TcpStream,
+    peer: SocketAddr,
+    clients: &mut JoinSet<()>,
+) {
+    let Ok(permit) = Arc::clone(&door.shared.connections).try_acquire_owned() else {
+        let max = broker.config().max_connections;
+        tracing::warn!(%peer, max, "closed: max.connections clients are open");
+        return;
+    };
+    // Small answers must not wait for more to go with them. Failing costs time, nothing else.
+    let _ = stream.set_nodelay(true);
+    let advertised = match (&door.advertised, stream.local_addr()) {
+        (Some(told), _) => told.clone(),
+        (None, Ok(address)) => address.into(),
+        // A client that is gone already.
+        (None, Err(_)) => return,
+    };
+    let client = connection::Client {
+        broker: broker.clone(),
+        principal: Principal::Anonymous,
+        advertised,
+        fetch_sessions: Arc::clone(&door.shared.fetch_sessions),
+        peer,
+    };
+    clients.spawn(async move {
+        connection::run(client, stream).await;
+        drop(permit);
+    });
+}
+
+/// An accept that failed: a client that left while it came, or the process is out of descriptors.
+async fn recover(error: &io::Error) {
+    tracing::debug!(%error, "cannot take a connection");
+    tokio::time::sleep(DESCRIPTORS_PAUSE).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_have_names_and_what_their_clients_are_told() {
+        let mut listeners =
+            Listener::parse_all("127.0.0.1:9092, OUT://0.0.0.0:9093").expect("two listeners");
+        assert_eq!(listeners[0].name, "PLAINTEXT");
+        Listener::advertise(&mut listeners, "OUT://logs.example:19093").expect("it is there");
+        assert_eq!(listeners[0].advertised, None);
+        let told = listeners[1].advertised.clone().expect("just set");
+        assert_eq!(told.to_string(), "logs.example:19093");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for text in ["", "9092", "localhost:9092", "A://", "://1.2.3.4:1", "1.2.3.4:1,1.2.3.4:2"] {
+            assert!(Listener::parse_all(text).is_err(), "{text:?}");
+        }
+        let mut listeners = Listener::parse_all("127.0.0.1:9092").expect("one listener");
+        for text in ["host", "host:0", ":9092", "host:70000", "B://host:1"] {
+            assert!(Listener::advertise(&mut listeners, text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_version_6_is_told_without_its_brackets() {
+        let told = advertised("[::1]:9092").expect("an address");
+        assert_eq!((&*told.host, told.to_string().as_str()), ("::1", "[::1]:9092"));
+        let mapped: SocketAddr = "[::ffff:10.0.0.1]:1".parse().expect("an address");
+        assert_eq!(Advertised::from(mapped).to_string(), "10.0.0.1:1");
+    }
+}
