@@ -12,6 +12,7 @@ mod bad_requests;
 mod cli_files;
 mod cli_records;
 mod health;
+mod kafka_port;
 mod killed;
 mod races;
 mod rig;

@@ -15,6 +15,8 @@ pub(crate) struct Broker {
     /// `None` once its end was waited for.
     process: Option<Process>,
     id: u32,
+    /// Where its Kafka door listens.
+    pub(crate) kafka: String,
     /// Where its gRPC door listens.
     pub(crate) grpc: String,
     /// Where its HTTP door listens.
@@ -100,13 +102,14 @@ impl Broker {
             .expect("the binary under test starts");
         let stderr = Stderr::collect(child.stderr.take().expect("piped"));
         let stdout = child.stdout.take().expect("piped");
-        let (mut grpc, mut http) = (None, None);
+        let (mut kafka, mut grpc, mut http) = (None, None, None);
         let mut lines = BufReader::new(stdout).lines();
         while grpc.is_none() || http.is_none() {
             let Some(line) = lines.next() else { panic!("it does not start: {}", stderr.all()) };
             let line = line.expect("text");
             let mut words = line.split_whitespace();
             match (words.next(), words.next()) {
+                (Some("kafka"), Some(address)) => kafka = Some(address.to_owned()),
                 (Some("grpc"), Some(address)) => grpc = Some(address.to_owned()),
                 (Some("http"), Some(url)) => http = url.strip_prefix("http://").map(str::to_owned),
                 _ => {}
@@ -114,8 +117,9 @@ impl Broker {
         }
         // Whatever it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
+        let kafka = kafka.expect("said before the others");
         let (grpc, http) = (grpc.expect("just read"), http.expect("just read"));
-        Self { id: child.id(), process: Some(Process { child, stderr }), grpc, http }
+        Self { id: child.id(), process: Some(Process { child, stderr }), kafka, grpc, http }
     }
 
     /// Sends a signal and waits for the process to end. Returns whether it ended well.
