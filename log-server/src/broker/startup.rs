@@ -30,7 +30,6 @@ use super::{Broker, Inner, Stage, admin};
 use crate::config::ServerConfig;
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::group::service::clocks;
-use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::metadata::request::EpochsExhausted;
 use crate::coordinator::metadata::{MetadataState, TopicMetadata, request};
 use crate::coordinator::{Coordinator, LoadError, OpenCoordinator, StateMachine, WriteError};
@@ -226,7 +225,7 @@ impl Foundation {
         let offsets_log =
             open_internal(&self.data_dir, &parts, OFFSETS_LOG, OFFSETS_LOG_ID, leader_epoch)?;
         let open = coordinator_of(&self.data_dir, &parts, &offsets_log);
-        let groups = GroupCoordinator::start(open, GroupSettings::default(), clocks(&parts.clock))?;
+        let groups = GroupCoordinator::start(open, config.groups.clone(), clocks(&parts.clock))?;
         let topics = Arc::new(Topics::default());
         topics.insert(internal_topic(METADATA_LOG_ID, self.metadata_log));
         topics.insert(internal_topic(OFFSETS_LOG_ID, offsets_log));

@@ -20,6 +20,7 @@ use std::time::Duration;
 pub use load::{ConfigError, Entry, Settings, Source};
 pub use table::{SETTINGS, Setting};
 
+use crate::broker::group_members::GroupSettings;
 use crate::kafka::Listener;
 use crate::topic_config::TopicConfigs;
 
@@ -41,6 +42,8 @@ pub struct ServerConfig {
     pub socket_request_bytes_max: usize,
     /// `auto.create.topics.enable`: whether asking for a topic by name creates it.
     pub auto_create_topics: bool,
+    /// `group.*` and `offsets.retention.minutes`: what holds for groups of consumers.
+    pub groups: GroupSettings,
     /// `http.listen`: where health and metrics are served. Port 0 takes any free port.
     pub http_listen: SocketAddr,
     /// `num.partitions`: of topics that are created without a number.
@@ -82,6 +85,7 @@ impl Default for ServerConfig {
             connections_idle_max: Duration::ZERO,
             socket_request_bytes_max: 0,
             auto_create_topics: false,
+            groups: GroupSettings::default(),
             num_partitions: 0,
             partitions_max: 0,
             topic_defaults: TopicConfigs::default(),

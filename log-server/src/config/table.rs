@@ -124,6 +124,40 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "group.initial.rebalance.delay.ms",
+        unit: "ms",
+        default: "300",
+        doc: "How long the first member of an empty group waits for others, so that a group that \
+              starts is not rebalanced once for each of them.",
+        set: |config, text| {
+            config.groups.initial_rebalance_delay = millis(text, 0..=600_000)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "group.min.session.timeout.ms",
+        unit: "ms",
+        default: "6000",
+        doc: "The shortest session that a member of a group may ask for.",
+        set: |config, text| {
+            let sessions = &mut config.groups.session_timeout;
+            let longest = u64::try_from(sessions.end().as_millis()).unwrap_or(u64::MAX);
+            *sessions = millis(text, 1..=longest)?..=*sessions.end();
+            Ok(())
+        },
+    },
+    Setting {
+        name: "offsets.retention.minutes",
+        unit: "minutes",
+        default: "10080",
+        doc: "How long committed offsets outlive their group's last member.",
+        set: |config, text| {
+            let minutes = number(text, 1..=u64::from(u32::MAX))?;
+            config.groups.offsets_retention = Duration::from_secs(minutes * 60);
+            Ok(())
+        },
+    },
+    Setting {
         name: "http.listen",
         unit: "",
         default: "127.0.0.1:9644",

@@ -100,7 +100,7 @@ impl FetchSessions {
         let mut sessions = self.0.lock();
         if session_epoch == INITIAL_EPOCH || session_epoch == FINAL_EPOCH {
             sessions.remove(session_id);
-            let partitions = wanted(topics).map(|wanted| (wanted, None)).collect();
+            let partitions: Vec<_> = wanted(topics).map(|wanted| (wanted, None)).collect();
             let session_id = match session_epoch {
                 INITIAL_EPOCH => sessions.open(&partitions, now),
                 _ => 0,
@@ -157,7 +157,7 @@ impl Sessions {
     }
 
     /// The number of a new session; 0 if there is no room for it.
-    fn open(&mut self, partitions: &Vec<(Wanted, Option<Told>)>, now: TimestampMs) -> i32 {
+    fn open(&mut self, partitions: &[(Wanted, Option<Told>)], now: TimestampMs) -> i32 {
         let has_room = |sessions: &Self| {
             sessions.by_id.len() < SESSIONS_MAX
                 && sessions.partitions + partitions.len() <= PARTITIONS_MAX
@@ -172,17 +172,19 @@ impl Sessions {
             return 0;
         }
         let id = self.free_id();
-        let session = Session { epoch: 1, partitions: partitions.clone(), used_at: now };
+        let session = Session { epoch: 1, partitions: partitions.to_vec(), used_at: now };
         self.partitions += partitions.len();
         self.by_id.insert(id, session);
         id
     }
 
     fn evict(&mut self, now: TimestampMs) {
-        let is_old = |session: &Session| now.since(session.used_at) >= EVICTABLE_AFTER_MS;
-        let old: Vec<i32> =
-            self.by_id.iter().filter(|(_, session)| is_old(session)).map(|(id, _)| *id).collect();
-        old.into_iter().for_each(|id| self.remove(id));
+        let left = &mut self.partitions;
+        self.by_id.retain(|_, session| {
+            let is_used = now.since(session.used_at) < EVICTABLE_AFTER_MS;
+            *left -= if is_used { 0 } else { session.partitions.len() };
+            is_used
+        });
     }
 
     fn free_id(&mut self) -> i32 {
@@ -197,16 +199,16 @@ impl Sessions {
 
 impl Session {
     fn change(&mut self, topics: Vec<FetchTopic>, forgotten: Vec<ForgottenTopic>) {
-        let mut changed: HashMap<Key, Wanted> =
-            wanted(topics).map(|wanted| (key(&wanted), wanted)).collect();
-        for (wanted, _) in &mut self.partitions {
-            if let Some(new) = changed.remove(&key(wanted)) {
-                *wanted = new;
+        let known = (0..).zip(&self.partitions);
+        let mut places: HashMap<Key, usize> =
+            known.map(|(place, (wanted, _))| (key(wanted), place)).collect();
+        for wanted in wanted(topics) {
+            let end = self.partitions.len();
+            match *places.entry(key(&wanted)).or_insert(end) {
+                place if place < end => self.partitions[place].0 = wanted,
+                _ => self.partitions.push((wanted, None)),
             }
         }
-        let mut added: Vec<_> = changed.into_values().map(|wanted| (wanted, None)).collect();
-        added.sort_by(|(one, _), (other, _)| key(one).cmp(&key(other)));
-        self.partitions.append(&mut added);
         if !forgotten.is_empty() {
             self.forget(forgotten);
         }

@@ -1,4 +1,4 @@
-//! What an operator may want to change about groups. Names and defaults are Kafka's.
+//! What an operator may want to change about groups. Names are Kafka's.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
