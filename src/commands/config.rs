@@ -85,9 +85,19 @@ impl SettingsArgs {
 /// The environment without the variables that are about this program, not the broker. One that is
 /// no Unicode cannot be a setting.
 fn server_variables() -> impl Iterator<Item = (String, String)> {
+    let in_kubernetes = std::env::var_os(KUBERNETES_VARIABLE).is_some();
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name != BROKER_VARIABLE && name != LOG_VARIABLE)
+        .filter(move |(name, _)| !(in_kubernetes && is_of_kubernetes(name)))
+}
+
+/// Kubernetes tells every pod of a namespace about its services: of one that is named `cairn`, by
+/// this variable and others. Nobody set them, so none of them is a setting with a mistake in it.
+const KUBERNETES_VARIABLE: &str = "CAIRN_SERVICE_HOST";
+
+fn is_of_kubernetes(name: &str) -> bool {
+    name.starts_with("CAIRN_SERVICE_") || name.starts_with("CAIRN_PORT")
 }
 
 pub(super) fn run(args: ConfigArgs) -> Result<()> {

@@ -67,6 +67,19 @@ fn a_folder_that_cannot_be_one_is_named() {
     assert!(names.iter().all(|name| name == "thesis.tex" || name == "lock"), "{names:?}");
 }
 
+/// A service named cairn gives every pod beside it variables that look like settings.
+#[test]
+fn what_kubernetes_says_of_a_service_is_no_setting() {
+    let print = |variables: &[(&str, &str)]| {
+        let mut command = cairn();
+        command.args(["config", "print"]).envs(variables.iter().copied());
+        fed(command, b"")
+    };
+    let (host, port) = (("CAIRN_SERVICE_HOST", "10.0.0.1"), ("CAIRN_PORT", "tcp://10.0.0.1:9094"));
+    good(print(&[host, port, ("CAIRN_SERVICE_PORT", "9094"), ("CAIRN_PORT_9094_TCP", "x")]));
+    assert!(failed(print(&[port]), 2).contains("CAIRN_PORT"), "elsewhere it is a mistake");
+}
+
 /// magic, version, length of the body, CRC-32 of the body; see docs/log-format.md.
 fn format_of_version(version: u32) -> Vec<u8> {
     let empty_body = [0; 12];
