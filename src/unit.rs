@@ -34,9 +34,28 @@ pub(crate) fn show_bytes(bytes: u64) -> String {
     if shown == "B" { format!("{bytes} B") } else { format!("{value:.1} {shown}") }
 }
 
+/// How many of something: `1 record`, `2 records`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}{}", plural(noun)),
+    }
+}
+
+fn plural(noun: &str) -> &'static str {
+    if noun.ends_with("ch") { "es" } else { "s" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_something_is_not_many() {
+        assert_eq!(counted(1, "partition"), "1 partition");
+        assert_eq!(counted(0, "batch"), "0 batches");
+        assert_eq!(counted(2, "record"), "2 records");
+    }
 
     #[test]
     fn durations_need_a_unit_and_fit() {

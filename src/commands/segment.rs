@@ -14,7 +14,7 @@ use crate::{
     error::{CliError, Result},
     output::{self, Style, StyleArgs},
     rfc3339,
-    unit::show_bytes,
+    unit::{counted, show_bytes},
 };
 
 /// Look into log files: of a stopped broker, or of a copy
@@ -35,6 +35,11 @@ pub(super) struct SegmentArgs {
 #[derive(Debug, Subcommand)]
 enum SegmentCommand {
     /// Print every batch, one a line
+    #[command(after_help = "\
+Examples:
+  cairn segment dump data/topics/events-0
+  cairn segment dump data/topics/events-0/00000000000000000000.log --records
+  cairn segment dump data/topics/events-0 --json --records | jq .record_list")]
     Dump {
         #[command(flatten)]
         paths: Paths,
@@ -43,11 +48,19 @@ enum SegmentCommand {
         records: bool,
     },
     /// Check every byte; the exit code is 1 if anything is damaged
+    #[command(after_help = "\
+Examples:
+  cairn segment verify data
+  cairn segment verify data/topics/events-0 --json")]
     Verify {
         #[command(flatten)]
         paths: Paths,
     },
     /// Print what each segment holds
+    #[command(after_help = "\
+Examples:
+  cairn segment stat data
+  cairn segment stat data/topics/events-0 data/topics/events-1")]
     Stat {
         #[command(flatten)]
         paths: Paths,
@@ -56,7 +69,7 @@ enum SegmentCommand {
 
 #[derive(Debug, Args)]
 struct Paths {
-    /// Files or folders
+    /// A .log file, a partition's folder, or a data folder with all of them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -86,6 +99,9 @@ impl Paths {
     fn logs(&self) -> Result<Vec<PathBuf>> {
         let mut logs = Vec::new();
         for path in &self.paths {
+            if let Err(error) = path.metadata() {
+                return Err(CliError::new(format!("cannot read {}: {error}", path.display())));
+            }
             match inspect::log_files(path) {
                 Err(InspectError::NoLog(_)) if path.is_dir() => {
                     let below = partition_folders(path, FOLDER_DEPTH)?;
@@ -286,7 +302,7 @@ fn verify(paths: &Paths) -> Result<()> {
     }
     match reports.iter().map(|(_, report)| report.damages.len()).sum::<usize>() {
         0 => Ok(()),
-        damages => Err(CliError::new(format!("{damages} damages were found"))),
+        damages => Err(CliError::new(format!("found {}", counted(damages as u64, "damage")))),
     }
 }
 
@@ -298,11 +314,11 @@ fn log_bytes(log: &Path) -> Result<u64> {
 fn report_text((log, report): &(PathBuf, VerifyReport)) -> Result<()> {
     let verdict = if report.damages.is_empty() { "sound" } else { "DAMAGED" };
     output::line(&format!(
-        "{}: {verdict}, {} segments, {} batches, {} records, {}",
+        "{}: {verdict}, {}, {}, {}, {}",
         log.display(),
-        report.segments,
-        report.batches,
-        report.records,
+        counted(report.segments as u64, "segment"),
+        counted(report.batches, "batch"),
+        counted(report.records, "record"),
         show_bytes(report.bytes),
     ))?;
     report.damages.iter().try_for_each(|damage| output::line(&format!("  {damage}")))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use log_client::{
     Admin, ConfigEntry, ConfigSource, ErrorCode, NewTopic, PartitionDescription, RequestError,
     TopicDescription, TopicOwner, TopicSummary, Validation,
@@ -13,7 +13,7 @@ use super::{BrokerArgs, name_and_value};
 use crate::{
     error::{CliError, Result},
     output::{self, Style},
-    unit::show_bytes,
+    unit::{counted, show_bytes},
 };
 
 /// Create, list, describe and delete topics, and change their configs
@@ -49,10 +49,10 @@ Examples:
   cairn topic create events --partitions 8
   cairn topic create audit --config retention.ms=-1 --config flush.messages=1")]
     Create {
-        /// 1 to 249 of a-z A-Z 0-9 . _ -
+        /// Its name: 1 to 249 of a-z A-Z 0-9 . _ -
         name: String,
         /// How many partitions; the broker's num.partitions if not given
-        #[arg(long, short)]
+        #[arg(long, short, value_name = "COUNT", value_parser = value_parser!(u32).range(1..))]
         partitions: Option<u32>,
         /// A config of the topic; may be repeated
         #[arg(long = "config", value_name = "NAME=VALUE", value_parser = name_and_value)]
@@ -75,14 +75,18 @@ Examples:
     #[command(after_help = "\
 Examples:
   cairn topic describe events")]
-    Describe { name: String },
+    Describe {
+        /// The topic
+        name: String,
+    },
     /// Delete topics and everything in them
     #[command(after_help = "\
 Examples:
   cairn topic delete events
   cairn topic delete events audit")]
     Delete {
-        #[arg(required = true)]
+        /// The topics
+        #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
     /// Show or change a topic's configs
@@ -97,13 +101,21 @@ enum TopicConfigCommand {
 Examples:
   cairn topic config get events
   cairn topic config get events retention.ms")]
-    Get { topic: String, names: Vec<String> },
+    Get {
+        /// The topic
+        topic: String,
+        /// Which configs
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Set configs, all or none
     #[command(after_help = "\
 Examples:
   cairn topic config set events retention.ms=3600000 segment.bytes=1048576")]
     Set {
+        /// The topic
         topic: String,
+        /// Configs and their new values
         #[arg(required = true, value_name = "NAME=VALUE", value_parser = name_and_value)]
         configs: Vec<(String, String)>,
     },
@@ -112,8 +124,10 @@ Examples:
 Examples:
   cairn topic config unset events retention.ms")]
     Unset {
+        /// The topic
         topic: String,
-        #[arg(required = true)]
+        /// Which configs
+        #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
 }
@@ -157,16 +171,17 @@ async fn create(
     name: &str,
     style: Style,
 ) -> Result<()> {
-    let (topic, word) = match admin.create_topic(topic).await {
+    let (topic, verb) = match admin.create_topic(topic).await {
         Err(error) if exists == IfExists::Fine && already_exists(&error) => {
-            (admin.describe_topic(name).await?.topic, "exists")
+            (admin.describe_topic(name).await?.topic, "found")
         }
         created => (created?, "created"),
     };
     match style {
         Style::Json => output::json(&summary_json(&topic)),
         Style::Text => {
-            output::line(&format!("{word} {} with {} partitions", topic.name, topic.partitions))
+            let partitions = counted(topic.partitions.into(), "partition");
+            output::line(&format!("{verb} {} with {partitions}", topic.name))
         }
     }
 }
@@ -247,14 +262,19 @@ fn partition_json(partition: &PartitionDescription) -> Value {
     })
 }
 
-/// Goes on after a failure, so that one name that is wrong does not keep the others.
+/// Goes on after a failure, so that one name that is wrong does not keep the others. Every failure
+/// is told; the last one ends the command.
 async fn delete(admin: &Admin, names: &[String], style: Style) -> Result<()> {
     let mut deleted = Vec::new();
     let mut failure = None;
     for name in names {
         match admin.delete_topic(name).await {
             Ok(()) => deleted.push(name),
-            Err(error) => failure = failure.or(Some(error)),
+            Err(error) => {
+                if let Some(earlier) = failure.replace(error) {
+                    output::note(&format!("error: {earlier}"));
+                }
+            }
         }
     }
     match style {
