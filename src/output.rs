@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
@@ -79,26 +79,24 @@ pub(crate) fn stream() -> io::BufWriter<io::StdoutLock<'static>> {
     io::BufWriter::with_capacity(1 << 18, io::stdout().lock())
 }
 
-/// Rows under a head. Columns whose cells are all numbers are set to the right.
+/// Rows under a head. Columns whose cells are all quantities are set to the right.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Result<()> {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(head);
-    for row in rows {
-        table.add_row(row.iter().map(|text| {
-            let alignment =
-                if is_number(text) { CellAlignment::Right } else { CellAlignment::Left };
-            Cell::new(text).set_alignment(alignment)
-        }));
-    }
-    for column in table.column_iter_mut() {
+    table.load_style(presets::NOTHING).set_header(head).add_rows(rows);
+    for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
+        if rows.iter().all(|row| row.get(index).is_some_and(|text| is_quantity(text))) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     line(&table.trim_fmt())
 }
 
-fn is_number(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_digit())
-        && text.chars().all(|char| char.is_ascii_digit() || char == '.')
+/// A number, with a unit behind it or without.
+fn is_quantity(text: &str) -> bool {
+    let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+    number.parse::<f64>().is_ok_and(f64::is_finite)
+        && unit.chars().all(|char| char.is_ascii_alphabetic())
 }
 
 /// A bar on standard error, or nothing where that is no terminal. `total` in bytes, if known.
@@ -113,4 +111,21 @@ pub(crate) fn progress(total: Option<u64>) -> ProgressBar {
         None => (ProgressBar::no_length(), "{spinner} {bytes} {bytes_per_sec} {elapsed}"),
     };
     bar.with_style(ProgressStyle::with_template(template).expect("these templates are constant"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_numbers_and_their_units() {
+        for quantity in ["0", "-1", "1.5 MiB", "9223372036854775807"] {
+            assert!(is_quantity(quantity), "{quantity}");
+        }
+        for other in
+            ["", "-", "ok", "127.0.0.1:9094", "2026-11-21T12:30:00Z", "3 1", "events", "nan"]
+        {
+            assert!(!is_quantity(other), "{other}");
+        }
+    }
 }
