@@ -3,9 +3,9 @@
 //! The rule: the first line says what is wrong, the hint what to do about it. Exit codes are few,
 //! so that scripts can rely on them: 0 done, 1 failed, 2 not understood.
 
-use std::io;
+use std::{io, net::SocketAddr};
 
-use log_client::{ErrorCode, RequestError};
+use log_client::{BrokerError, ErrorCode, RequestError};
 
 /// Why a command ends.
 #[derive(Debug)]
@@ -54,17 +54,33 @@ impl From<RequestError> for CliError {
 /// What to do about a failed request, where the message does not say it.
 pub(crate) fn hint_for(error: &RequestError) -> Option<String> {
     match error {
-        RequestError::Unreachable { address, .. } => Some(format!(
-            "start one with `cairn serve --grpc {address}`, or say where it is with --broker"
-        )),
+        RequestError::Unreachable { address, .. } => Some(hint_for_nobody_at(address)),
         RequestError::BadAnswer { .. } => Some("is this the gRPC port of a cairn broker?".into()),
-        RequestError::Refused(refusal) => match refusal.code() {
-            ErrorCode::UnknownTopicOrPartition => Some(
-                "`cairn topic list` shows what there is, `cairn topic create` makes one".into(),
-            ),
-            _ => None,
-        },
+        RequestError::Refused(refusal) => hint_for_refusal(refusal).map(str::to_owned),
         RequestError::ConnectionLost { .. } | RequestError::TimedOut { .. } => None,
+    }
+}
+
+/// A broker takes an IP address, and only one of the machine that it runs on.
+fn hint_for_nobody_at(address: &str) -> String {
+    let here = address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    let start = match here {
+        true => format!("start one with `cairn serve --grpc {address}`"),
+        false => "see that `cairn serve` runs there".to_owned(),
+    };
+    format!("{start}, or say where it is with --broker")
+}
+
+/// What to do about what the broker refused, where its message does not say it.
+pub(crate) fn hint_for_refusal(refusal: &BrokerError) -> Option<&'static str> {
+    match refusal.code() {
+        ErrorCode::UnknownTopicOrPartition => {
+            Some("`cairn topic list` shows what there is, `cairn topic create` makes one")
+        }
+        ErrorCode::MessageTooLarge => {
+            Some("`cairn topic config set TOPIC max.message.bytes=BYTES` lets larger ones in")
+        }
+        _ => None,
     }
 }
 
@@ -81,5 +97,18 @@ impl From<io::Error> for CliError {
 impl From<log_client::AddressError> for CliError {
     fn from(error: log_client::AddressError) -> Self {
         Self::usage(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_hint_says_to_type_can_be_typed() {
+        assert!(hint_for_nobody_at("127.0.0.1:1").contains("`cairn serve --grpc 127.0.0.1:1`"));
+        for elsewhere in ["localhost:9094", "10.0.0.7:9094", "broker.example:9094"] {
+            assert!(!hint_for_nobody_at(elsewhere).contains("--grpc"), "{elsewhere}");
+        }
     }
 }
