@@ -50,6 +50,17 @@ impl Source {
         }
     }
 
+    /// Fails if it cannot be read as things are.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Self::File(path) = self else { return Ok(()) };
+        let kind = path.metadata().map_err(|error| unreadable(path, &error))?.file_type();
+        if kind.is_dir() {
+            return Err(unreadable(path, &io::ErrorKind::IsADirectory.into()));
+        }
+        // Not what else there is: opening a pipe waits for its writer.
+        if kind.is_file() { open(path).map(drop) } else { Ok(()) }
+    }
+
     fn open(&self) -> Result<Box<dyn Read>> {
         match self {
             Self::Stdin => Ok(Box::new(io::stdin().lock())),
@@ -59,8 +70,11 @@ impl Source {
 }
 
 fn open(path: &Path) -> Result<File> {
-    File::open(path)
-        .map_err(|error| CliError::new(format!("cannot read {}: {error}", path.display())))
+    File::open(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> CliError {
+    CliError::new(format!("cannot read {}: {error}", path.display()))
 }
 
 /// The sizes of all sources together, if they are files.

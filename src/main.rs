@@ -10,6 +10,7 @@ mod input;
 mod output;
 mod position;
 mod rfc3339;
+mod stop;
 mod unit;
 
 use std::process::ExitCode;

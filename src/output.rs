@@ -59,6 +59,12 @@ pub(crate) fn report(error: &CliError) -> ExitCode {
     }
 }
 
+/// Ends the process without waiting for anything of it.
+pub(crate) fn end_at_once(reason: &str) -> ! {
+    note(&format!("error: {reason}"));
+    std::process::exit(EXIT_FAILED.into())
+}
+
 /// A line on standard error. If even that is closed there is nobody to tell.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");

@@ -22,18 +22,22 @@ use crate::{
     format::Format,
     output,
     position::Position,
+    stop::Stop,
+    unit::counted,
 };
 
 /// Write a topic's records to standard output
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --follow it ends at the end that the topic had when it started.
+Without --follow it ends at the end that the topic had when it started. SIGINT (Ctrl-C) and SIGTERM
+end it cleanly, and commit what was written; a second one ends it at once.
 
 Places (--from, --until):
   earliest, latest
   4711 or offset:4711            an offset, in each partition
   2026-11-21T12:30:00Z           the first record at or after a time
-  1795264200250 or ms:1795264200 the same, in milliseconds since 1970
+  1795264200000, ms:1795264200000
+                                 the same, in milliseconds since 1970
   2h                             the same, counted back from now (ms, s, m, h, d)
 
 Formats (--format):
@@ -52,10 +56,10 @@ pub(super) struct ConsumeArgs {
     #[command(flatten)]
     broker: BrokerArgs,
     /// Where to start; with --group, where nothing is committed or what follows was deleted
-    #[arg(long, value_name = "PLACE", default_value = "earliest")]
+    #[arg(long, value_name = "PLACE", default_value = "earliest", allow_negative_numbers = true)]
     from: Position,
     /// Where to end; the record there is not shown
-    #[arg(long, value_name = "PLACE")]
+    #[arg(long, value_name = "PLACE", allow_negative_numbers = true)]
     until: Option<Position>,
     /// Only this partition; may be repeated
     #[arg(long = "partition", short, value_name = "NUMBER")]
@@ -110,7 +114,8 @@ pub(super) async fn run(args: ConsumeArgs) -> Result<()> {
     let consumer = plan.consumer(&args, &client)?;
     let format = if args.json { Format::Json } else { args.format };
     let commits = args.group.map(|group| Commits { group, last: Instant::now() });
-    Run { consumer, plan, format, commits, left: args.max.unwrap_or(u64::MAX) }.run().await
+    let (left, stop) = (args.max.unwrap_or(u64::MAX), Stop::listen()?);
+    Run { consumer, plan, format, commits, left, stop }.run().await
 }
 
 /// Where each partition starts and ends.
@@ -204,8 +209,9 @@ async fn partitions(args: &ConsumeArgs, client: &Client) -> Result<Vec<u32>> {
     }
     if let Some(missing) = args.partitions.iter().find(|number| **number >= count) {
         return Err(CliError::new(format!(
-            "topic {} has {count} partitions, numbered from 0: there is no {missing}",
-            args.topic
+            "topic {} has {}, numbered from 0: there is no {missing}",
+            args.topic,
+            counted(count.into(), "partition"),
         )));
     }
     let mut numbers = args.partitions.clone();
@@ -289,6 +295,7 @@ struct Run {
     format: Format,
     commits: Option<Commits>,
     left: u64,
+    stop: Stop,
 }
 
 impl Run {
@@ -305,12 +312,10 @@ impl Run {
     }
 
     async fn read(&mut self, out: &mut impl Write) -> Result<()> {
-        let interrupted = tokio::signal::ctrl_c();
-        tokio::pin!(interrupted);
         while !self.plan.is_done() && self.left > 0 {
             let event = tokio::select! {
                 event = self.consumer.next_event() => event,
-                _ = &mut interrupted => return Ok(()),
+                () = self.stop.told() => return Ok(()),
             };
             match event {
                 Some(Ok(Event::Records(batch))) => self.write(out, batch)?,

@@ -11,15 +11,18 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use clap::{Args, ValueEnum};
-use log_client::{Acks, Compression, FlushError, Header, Producer, ProducerRecord, SendError};
+use log_client::{
+    Acks, Compression, DeliveryError, FlushError, Header, Producer, ProducerRecord, SendError,
+};
 use serde_json::json;
 
 use super::{BrokerArgs, name_and_value};
 use crate::{
-    error::{CliError, Result, hint_for},
+    error::{CliError, Result, hint_for, hint_for_refusal},
     input::{self, Framing, Source},
     output::{self, Style, StyleArgs},
-    unit::{parse_duration, show_bytes},
+    stop::Stop,
+    unit::{counted, parse_duration, show_bytes},
 };
 
 /// Send records to a topic, one per line of standard input or of files
@@ -27,7 +30,8 @@ use crate::{
 #[command(after_help = "\
 A line is sent as the bytes that it is, without its line feed; a carriage return stays.
 The input goes on through restarts of the broker: a record fails only after --delivery-timeout,
-and none is stored twice. The exit code is 1 if any record failed.
+and none is stored twice. The exit code is 1 if any record failed. SIGINT (Ctrl-C) and SIGTERM end
+the input, and what was read is still sent; a second one ends it at once.
 
 Examples:
   cairn produce events < events.log
@@ -126,6 +130,7 @@ impl From<AcksArg> for Acks {
 pub(super) async fn run(args: ProduceArgs) -> Result<()> {
     let client = args.broker.client()?;
     let template = Template::new(&args)?;
+    let sources = sources(&args)?;
     // Fails at once, with a reason, where the first record would wait for the delivery timeout.
     client.admin().describe_topic(&args.topic).await?;
     let producer = client
@@ -138,13 +143,19 @@ pub(super) async fn run(args: ProduceArgs) -> Result<()> {
         .linger(args.linger)
         .build()
         .map_err(|error| CliError::usage(error.to_string()))?;
+    let mut stop = Stop::listen()?;
     let started = Instant::now();
-    let mut sent = Sent::default();
-    let outcome = send_all(&args, &producer, &template, &mut sent).await;
+    // Records that the producer took.
+    let mut sent = 0;
+    let outcome = tokio::select! {
+        outcome = send_all(&args, sources, &producer, &template, &mut sent) => outcome,
+        () = stop.told() => Err(CliError::new("stopped by a signal before the end of the input")
+            .hint("everything up to there was sent")),
+    };
     // What was taken is finished whatever ended the input.
     let failures = producer.close().await;
-    report(&args, &sent, &producer, started.elapsed())?;
-    outcome.and(failures.map_err(|error| failed(&error, &sent)))
+    report(&args, &producer, started.elapsed())?;
+    outcome.and(failures.map_err(|error| failed(&error, sent)))
 }
 
 /// As much as a broker's restart may take at a few hundred megabytes a second would be too much:
@@ -187,40 +198,38 @@ impl Template {
     }
 }
 
-/// What was handed to the producer.
-#[derive(Debug, Default)]
-struct Sent {
-    records: u64,
-    /// Of keys and values.
-    bytes: u64,
+/// What the records are read from. Files are looked at before anything is sent, so that a name with
+/// a mistake costs nothing.
+fn sources(args: &ProduceArgs) -> Result<Vec<Source>> {
+    if args.file.is_empty() {
+        return Ok(vec![Source::Stdin]);
+    }
+    let sources: Vec<_> = args.file.iter().cloned().map(Source::File).collect();
+    sources.iter().try_for_each(Source::check)?;
+    Ok(sources)
 }
 
 async fn send_all(
     args: &ProduceArgs,
+    sources: Vec<Source>,
     producer: &Producer,
     template: &Template,
-    sent: &mut Sent,
+    sent: &mut u64,
 ) -> Result<()> {
-    let sources = match &args.file[..] {
-        [] => vec![Source::Stdin],
-        files => files.iter().cloned().map(Source::File).collect(),
-    };
     let bar = output::progress(input::total_bytes(&sources));
     let mut blocks = input::read(sources, framing(args));
     while let Some(block) = blocks.recv().await {
         let records = block?;
         let input_bytes = records.input_bytes() as u64;
         for input in records {
-            let size = input.len() as u64;
             let Some(record) = template.record(input) else {
-                let number = sent.records + 1;
+                let number = *sent + 1;
                 return Err(CliError::new(format!("record {number} has no key delimiter"))
                     .hint("everything before it was sent"));
             };
             // What becomes of it is told when the producer is closed.
-            drop(producer.send(record).await.map_err(|error| not_taken(error, sent))?);
-            sent.records += 1;
-            sent.bytes += size;
+            drop(producer.send(record).await.map_err(|error| not_taken(error, *sent))?);
+            *sent += 1;
         }
         bar.inc(input_bytes);
     }
@@ -236,29 +245,39 @@ fn framing(args: &ProduceArgs) -> Framing {
     }
 }
 
-fn not_taken(error: SendError, sent: &Sent) -> CliError {
+fn not_taken(error: SendError, sent: u64) -> CliError {
     let hint = match &error {
         SendError::Topic { error, .. } => hint_for(error),
         _ => None,
     };
-    let failed = CliError::new(format!("record {}: {error}", sent.records + 1));
+    let failed = CliError::new(format!("record {}: {error}", sent + 1));
     match hint {
         Some(hint) => failed.hint(hint),
         None => failed,
     }
 }
 
-fn failed(error: &FlushError, sent: &Sent) -> CliError {
-    CliError::new(format!(
-        "{} of {} records were not acknowledged; the first: {}",
-        error.failed, sent.records, error.first
-    ))
+fn failed(error: &FlushError, sent: u64) -> CliError {
+    let failed = CliError::new(format!(
+        "{} of {} not acknowledged; the first: {}",
+        error.failed,
+        counted(sent, "record"),
+        error.first
+    ));
+    match &error.first {
+        DeliveryError::Refused { error, .. } => match hint_for_refusal(error) {
+            Some(hint) => failed.hint(hint),
+            None => failed,
+        },
+        _ => failed,
+    }
 }
 
-fn report(args: &ProduceArgs, sent: &Sent, producer: &Producer, elapsed: Duration) -> Result<()> {
+/// Counts what was acknowledged, and nothing else.
+fn report(args: &ProduceArgs, producer: &Producer, elapsed: Duration) -> Result<()> {
     let stats = producer.stats();
     let seconds = elapsed.as_secs_f64().max(1e-9);
-    let bytes_per_second = (sent.bytes as f64 / seconds) as u64;
+    let bytes_per_second = (stats.acknowledged_bytes as f64 / seconds) as u64;
     match args.style.style() {
         Style::Json => output::line(
             &json!({
@@ -266,7 +285,7 @@ fn report(args: &ProduceArgs, sent: &Sent, producer: &Producer, elapsed: Duratio
                 "records": stats.acknowledged,
                 "failed": stats.failed,
                 "duplicates": stats.duplicates,
-                "bytes": sent.bytes,
+                "bytes": stats.acknowledged_bytes,
                 "seconds": seconds,
                 "bytes_per_second": bytes_per_second,
             })
@@ -274,9 +293,9 @@ fn report(args: &ProduceArgs, sent: &Sent, producer: &Producer, elapsed: Duratio
         ),
         Style::Text => {
             output::note(&format!(
-                "{} records, {} in {seconds:.2} s: {}/s, {:.0} records/s",
-                stats.acknowledged,
-                show_bytes(sent.bytes),
+                "{}, {} in {seconds:.2} s: {}/s, {:.0} records/s",
+                counted(stats.acknowledged, "record"),
+                show_bytes(stats.acknowledged_bytes),
                 show_bytes(bytes_per_second),
                 stats.acknowledged as f64 / seconds,
             ));

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use log_proto::v1;
 use serde_json::Value;
@@ -232,11 +233,62 @@ fn who_follows_sees_each_record_when_it_comes() {
     }
     drop(typing);
     assert!(ended(producer).status.success());
-    let interrupt = Command::new("kill").args(["-INT", &follower.id().to_string()]).status();
-    assert!(interrupt.expect("kill(1) exists").success());
+    signalled(&follower, "-INT");
     let output = ended(follower);
     assert!(output.status.success(), "Ctrl-C is how one stops to follow: {}", output.status);
     assert_eq!(consume(&broker, &["--group", "g"]), "", "what was seen was committed");
+}
+
+fn signalled(child: &Child, signal: &str) {
+    let status = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    assert!(status.expect("kill(1) exists").success());
+}
+
+#[test]
+fn a_producer_that_is_stopped_sends_what_it_has_read() {
+    let data = data_folder();
+    let broker = Broker::start(data.path());
+    good(run(&broker, &["topic", "create", "t"], b""));
+    // With so long a linger nothing is sent before the signal.
+    let patient = ["produce", "t", "--linger", "1h"];
+    for (signal, line) in [("-INT", "typed\n"), ("-TERM", "piped\n")] {
+        let (mut producer, _) = started(typed(&broker, &patient));
+        let mut typing = producer.stdin.take().expect("piped");
+        typing.write_all(line.as_bytes()).expect("it reads");
+        // Long enough to be read; nothing outside shows when it was.
+        std::thread::sleep(Duration::from_secs(1));
+        signalled(&producer, signal);
+        let said = failed(ended(producer), 1);
+        assert!(said.contains("1 record, 5 B") && said.contains("by a signal"), "{said}");
+        drop(typing);
+    }
+    assert_eq!(consume(&broker, &[]), "typed\npiped\n");
+}
+
+#[test]
+fn a_consumer_that_is_stopped_commits_unless_it_is_stuck() {
+    let data = data_folder();
+    let broker = Broker::start(data.path());
+    good(run(&broker, &["topic", "create", "t"], b""));
+    good(run(&broker, &["produce", "t"], b"first\n"));
+    let follow = ["consume", "t", "--follow", "--group", "g"];
+    let (follower, mut seen) = started(typed(&broker, &follow));
+    seen.read_line(&mut String::new()).expect("it writes");
+    signalled(&follower, "-TERM");
+    assert!(ended(follower).status.success(), "an init system's way to stop is a good one");
+    assert_eq!(consume(&broker, &["--group", "g"]), "", "what was seen was committed");
+    // More than a pipe takes, and nobody reads.
+    let lines: String = (0..200_000).map(|number| format!("{number}\n")).collect();
+    good(run(&broker, &["produce", "t"], lines.as_bytes()));
+    let (mut stuck, mut seen) = started(typed(&broker, &["consume", "t", "--group", "g"]));
+    seen.read_exact(&mut [0; 10]).expect("more than ten bytes");
+    std::thread::sleep(Duration::from_millis(500));
+    signalled(&stuck, "-INT");
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(stuck.try_wait().expect("a child").is_none(), "it may still be read");
+    signalled(&stuck, "-INT");
+    assert!(failed(ended(stuck), 1).contains("second signal"));
+    assert_eq!(consume(&broker, &["--group", "g", "--max", "1"]), "0\n", "nothing was committed");
 }
 
 #[test]
@@ -270,6 +322,9 @@ fn what_cannot_be_done_is_said_with_a_way_out() {
         (&["topic", "delete", "ghost"], b"", 1, "ghost"),
         (&["topic", "create", "t"], b"", 1, "exists already"),
         (&["topic", "create", "../x"], b"", 1, "a-z A-Z 0-9"),
+        (&["topic", "create", "u", "--partitions", "0"], b"", 2, "not in 1.."),
+        (&["topic", "delete", "ghost", "spirit"], b"", 1, "error: unknown topic \"ghost\""),
+        (&["topic", "delete", "ghost", "spirit"], b"", 1, "error: unknown topic \"spirit\""),
         (&["topic", "create", "u", "--config", "retention=1"], b"", 1, "retention.ms"),
         (&["topic", "config", "set", "t", "retention.ms=-2"], b"", 1, "-1 (no bound)"),
         (&["topic", "config", "get", "t", "retention"], b"", 1, "cairn topic config get"),
@@ -284,9 +339,10 @@ fn what_cannot_be_done_is_said_with_a_way_out() {
         (&["produce", "t", "--key-delimiter", ""], b"x\n", 2, "key delimiter is empty"),
         (&["produce", "t", "--null", "--length-delimited"], b"", 2, "cannot be used with"),
         (&["consume", "t", "--from", "yesterday"], b"", 2, "2h"),
+        (&["consume", "t", "--from", "-1"], b"", 2, "2h"),
         (&["consume", "t", "--format", "%x"], b"", 2, "%k %v"),
         (&["consume", "t", "--json", "--format", "%v"], b"", 2, "cannot be used with"),
-        (&["segment", "verify", "/nowhere"], b"", 1, "/nowhere"),
+        (&["segment", "verify", "/nowhere"], b"", 1, "/nowhere: No such file"),
         (&["frobnicate"], b"", 2, "Usage"),
     ];
     for (arguments, input, code, says) in cases {
@@ -299,6 +355,7 @@ fn what_cannot_be_done_is_said_with_a_way_out() {
     let large = [b"small\n".to_vec(), vec![b'x'; 1_100_000], b"\nsmall\n".to_vec()].concat();
     let said = failed(run(&broker, &["produce", "t"], &large), 1);
     assert!(said.contains("1 of 3") && said.contains("1048588"), "{said}");
+    assert!(said.contains("2 records, 10 B") && said.contains("max.message.bytes="), "{said}");
     assert_eq!(consume(&broker, &[]), "small\nsmall\n");
     let mut help = cairn();
     help.args(["produce", "--help"]);
