@@ -8,13 +8,14 @@ use super::config::SettingsArgs;
 use crate::{
     error::{CliError, Result},
     output,
+    stop::told_again,
 };
 
 /// Run a broker
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Settings: flags go over CAIRN_* variables, these over the file, the file over the defaults.
-SIGTERM and SIGINT stop it cleanly; a second one does not wait for the end of that.
+SIGTERM and SIGINT stop it cleanly; a second one, later, does not wait for the end of that.
 
 Examples:
   cairn serve
@@ -48,7 +49,7 @@ async fn serve_until_told(server: Server, mut signals: Signals) -> Result<()> {
     let twice = async {
         signals.next().await;
         let _ = stop.send(());
-        signals.next().await;
+        told_again(&mut signals).await;
     };
     tokio::select! {
         ended = server.run_until(async { drop(told.await) }) => ended.map_err(CliError::from_error),

@@ -284,7 +284,8 @@ fn a_consumer_that_is_stopped_commits_unless_it_is_stuck() {
     seen.read_exact(&mut [0; 10]).expect("more than ten bytes");
     std::thread::sleep(Duration::from_millis(500));
     signalled(&stuck, "-INT");
-    std::thread::sleep(Duration::from_millis(200));
+    // Longer than two signals can be one.
+    std::thread::sleep(Duration::from_secs(1));
     assert!(stuck.try_wait().expect("a child").is_none(), "it may still be read");
     signalled(&stuck, "-INT");
     assert!(failed(ended(stuck), 1).contains("second signal"));

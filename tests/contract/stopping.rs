@@ -140,6 +140,8 @@ async fn a_second_signal_ends_a_stop_that_waits() {
     let mut reading = doors.consume(start).await.expect("a topic to read");
     broker.signal(Signal::Term);
     while let Ok(Some(_)) = reading.responses.message().await {}
+    // Longer than two signals can be one.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     broker.signal(Signal::Term);
     let ended = broker.wait();
     assert!(!ended.status.success(), "it was not a clean stop");
@@ -148,7 +150,22 @@ async fn a_second_signal_ends_a_stop_that_waits() {
     drop(reading);
 }
 
-/// Two signals at once, as from a terminal whose init system stops too, are one stop.
+/// Two signals at once, as `timeout` sends them to a process and its group, are one stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_and_its_echo_are_one_stop() {
+    let data = data_folder();
+    let broker = Broker::start(data.path());
+    let mut doors = Doors::of(&broker).await;
+    doors.create("t", &[]).await;
+    // An open stream makes the stop take its time.
+    let reading = doors.consume(starting_at("t", 0, Position::Offset(0))).await;
+    broker.signal(Signal::Term);
+    broker.signal(Signal::Term);
+    let ended = broker.wait();
+    assert!(ended.status.success(), "{}: {}", ended.status, ended.said);
+    drop(reading);
+}
+
 #[test]
 fn a_stop_of_nothing_is_a_stop() {
     let data = data_folder();
