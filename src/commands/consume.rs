@@ -31,6 +31,8 @@ use crate::{
 #[command(after_help = "\
 Without --follow it ends at the end that the topic had when it started. SIGINT (Ctrl-C) and SIGTERM
 end it cleanly, and commit what was written; a second one ends it at once.
+A group is a name for committed offsets and no more: consumers that use it at the same time do not
+share the partitions, each reads all that it was asked for.
 
 Places (--from, --until):
   earliest, latest
@@ -382,7 +384,10 @@ impl Run {
 fn cannot_read(error: &ConsumeError) -> CliError {
     let hint = match error {
         ConsumeError::Topic { error, .. } | ConsumeError::Stream(error) => hint_for(error),
-        ConsumeError::Partition { .. } | ConsumeError::Corrupt { .. } => None,
+        ConsumeError::Corrupt { .. } => Some(
+            "`cairn segment dump` shows where the next batch begins: --from reads on there".into(),
+        ),
+        ConsumeError::Partition { .. } => None,
     };
     let failed = CliError::new(error.to_string());
     match hint {

@@ -149,6 +149,7 @@ fn a_damaged_batch_costs_its_own_records_only() {
     assert_eq!(before.status.code(), Some(1));
     let said = String::from_utf8_lossy(&before.stderr).into_owned();
     assert!(said.contains("t-0") && said.contains(&damaged.to_string()), "{said}");
+    assert!(said.contains("cairn segment dump"), "it says how to go on: {said}");
     let before = String::from_utf8_lossy(&before.stdout).lines().count() as u64;
     assert_eq!(before, damaged, "everything before it is there");
     let behind = good(run(&broker, &["consume", "t", "--from", "15000", "--format", "%v"], b""));
