@@ -235,7 +235,7 @@ fn summary_json(topic: &TopicSummary) -> Value {
     json!({
         "name": topic.name,
         "id": topic.id.to_string(),
-        "partitions": topic.partitions,
+        "partition_count": topic.partitions,
         "internal": topic.owner == TopicOwner::Broker,
     })
 }

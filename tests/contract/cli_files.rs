@@ -38,6 +38,22 @@ fn every_listing_is_json_on_demand() {
     }
 }
 
+/// A field that is in two listings is the same in both.
+#[test]
+fn a_topic_has_the_same_fields_wherever_it_is_listed() {
+    let data = data_folder();
+    let broker = Broker::start(data.path());
+    let listed = |words: &[&str]| parsed(&good(run(&broker, &[words, &["--json"]].concat(), b"")));
+    let created = listed(&["topic", "create", "t", "--partitions", "2"]);
+    assert_eq!(created["partition_count"], 2);
+    assert_eq!(listed(&["topic", "list"])[0], created);
+    let described = listed(&["topic", "describe", "t"]);
+    for (name, value) in created.as_object().expect("an object") {
+        assert_eq!(described[name], *value, "{name}");
+    }
+    assert_eq!(described["partitions"].as_array().map(Vec::len), Some(2));
+}
+
 fn segment(arguments: &[&str]) -> std::process::Output {
     let mut command = cairn();
     command.arg("segment").args(arguments);
