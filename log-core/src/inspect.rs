@@ -254,6 +254,8 @@ impl Opened {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Offset, InspectError> {
         let mut walk = self.walk(Check::Checksums).with_read_crc();
+        let seal = self.verify_seal(report)?;
+        let sealed_bytes = seal.map_or(0, |seal| seal.log_bytes);
         let mut next_offset = self.base;
         let before = report.bytes;
         let whole = loop {
@@ -267,7 +269,10 @@ impl Opened {
                 }
                 Ok(None) => break true,
                 Err(WalkError::Damaged(damage)) => {
-                    if !self.ends_with_room(damage.position)? {
+                    // What was sealed has no room.
+                    let is_room =
+                        damage.position >= sealed_bytes && self.ends_with_room(damage.position)?;
+                    if !is_room {
                         report.damages.push(damage);
                     }
                     break false;
@@ -275,9 +280,8 @@ impl Opened {
                 Err(WalkError::File(error)) => return Err(error.into()),
             }
         };
-        let seal = self.verify_seal(report)?;
         if let Some(seal) = seal {
-            if whole && (seal.log_bytes, seal.log_crc) != (self.len, walk.read_crc()) {
+            if seal.log_bytes != self.len || whole && seal.log_crc != walk.read_crc() {
                 report.damages.push(self.damage(0, "size or CRC-32 differ from the seal".into()));
             }
             next_offset = seal.next_offset;
@@ -324,7 +328,7 @@ impl Opened {
             }
         };
         if let Some(sums) = sums
-            && Indexes::read(&self.folder, self.base, self.len, &sums)?.is_none()
+            && Indexes::read(&self.folder, self.base, &sums)?.is_none()
         {
             let detail = "an index does not hold what the seal says".to_owned();
             found(FileName::Seal(self.base), Err(detail));

@@ -114,6 +114,8 @@ pub(crate) struct Inner {
     pub(crate) segments: SegmentSet,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) flush: Flush,
+    /// The log start that is durable.
+    pub(crate) noted_start: Mutex<Offset>,
     committer: Arc<Committer>,
     failure: OnceLock<Failure>,
     /// Read or appended to since the last tick.
@@ -229,6 +231,7 @@ impl Log {
             segments: SegmentSet::new(recovered.segments),
             writer: Mutex::new(writer),
             flush,
+            noted_start: Mutex::new(recovered.log_start),
             committer: open.committer,
             failure: OnceLock::new(),
             used: AtomicBool::new(false),
@@ -589,11 +592,15 @@ impl Inner {
         if let Some(producers) = &rolled.producers {
             recovery::write_snapshot(&self.folder, segment.next_offset(), producers)?;
         }
-        let indexes = segment.persist_indexes()?;
+        // A damaged segment gets no seal; verify finds it, and reads report it.
+        let indexes = match segment.persist_indexes() {
+            Err(ReadError::Damaged { .. }) => return Ok(()),
+            persisted => persisted?,
+        };
+        segment.trim()?;
         match Seal::compute(segment, indexes) {
             Ok(seal) => Ok(seal.write(&self.folder, segment.base())?),
             Err(crate::segment::WalkError::File(error)) => Err(error.into()),
-            // A damaged segment gets no seal; verify finds it, and reads report it.
             Err(crate::segment::WalkError::Damaged(_)) => Ok(()),
         }
     }
@@ -624,7 +631,12 @@ impl Inner {
         self.sync(&mut progress)?;
         // A log that was stopped cleanly and not written to since is as it should be left.
         let untouched = progress.left_clean_at == Some(self.marks.log_end());
-        let closed = if untouched { Ok(()) } else { self.leave_clean(&mut progress) };
+        let closed = match if untouched { Ok(()) } else { self.leave_clean(&mut progress) } {
+            // All is synced. What cannot be derived from a damaged segment is looked for again at
+            // the next start, as after a crash.
+            Err(ReadError::Damaged { .. }) => Ok(()),
+            closed => closed,
+        };
         self.marks.stopped();
         closed.map_err(|error| self.fail(error.to_string()))?;
         Ok(())

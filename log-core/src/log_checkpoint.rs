@@ -65,7 +65,7 @@ impl LogCheckpoint {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut payload = Writer::default();
         payload.put_u8(match self.left_as {
             LeftAs::Running => 0,
@@ -80,7 +80,7 @@ impl LogCheckpoint {
         frame(CheckpointKind::Log, VERSION, payload.as_slice())
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, CheckpointDamage> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CheckpointDamage> {
         let (_, payload) = unframe(CheckpointKind::Log, VERSION, bytes)?;
         let mut reader = Reader::new(payload);
         let left_as = match reader.take_u8()? {

@@ -30,7 +30,7 @@ pub(crate) fn read(folder: &Folder) -> Result<Offset, OpenError> {
     })
 }
 
-fn decode(bytes: &[u8]) -> Result<Offset, CheckpointDamage> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Offset, CheckpointDamage> {
     let (_, payload) = unframe(CheckpointKind::LogStart, VERSION, bytes)?;
     let mut reader = Reader::new(payload);
     let offset = reader.take_offset()?;

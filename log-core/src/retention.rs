@@ -172,9 +172,13 @@ impl Inner {
         Ok((self.segments.retire_front(count), noted))
     }
 
+    /// The log starts at `offset` or behind it, durably. On a full disk it may have moved already
+    /// without having been noted.
     fn move_start(&self, offset: Offset) -> Result<(), FileError> {
-        if offset > self.marks.offsets().log_start {
+        let mut noted = self.noted_start.lock();
+        if offset > *noted {
             crate::log_start::write(&self.folder, offset)?;
+            *noted = offset;
             self.marks.start_moved(offset);
             self.writer.lock().epochs.truncate_from_start(offset);
         }

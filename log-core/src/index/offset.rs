@@ -110,11 +110,11 @@ impl OffsetIndex {
         self.entry(before)
     }
 
-    /// Where the indexed batches behind byte `position` begin, nearest first.
-    pub(crate) fn positions_after(&self, position: u64) -> Vec<u64> {
-        let entries = self.entries.as_slice().iter();
-        let starts = entries.map(|entry| u64::from(Stored::decode(entry).start()));
-        starts.filter(|start| *start > position).collect()
+    /// The indexed batches that begin behind byte `position`, nearest first.
+    pub(crate) fn entries_after(&self, position: u64) -> Vec<IndexEntry> {
+        let entries = self.entries.as_slice().iter().map(Stored::decode);
+        let behind = entries.filter(|stored| u64::from(stored.start()) > position);
+        behind.map(|stored| stored.absolute(self.base_offset)).collect()
     }
 
     /// The last entry.
@@ -137,8 +137,7 @@ impl OffsetIndex {
 
     fn entry(&self, number: usize) -> Option<IndexEntry> {
         let stored = Stored::decode(self.entries.as_slice().get(number)?);
-        let last_offset = absolute(self.base_offset, stored.relative);
-        Some(IndexEntry { last_offset, position: stored.start() })
+        Some(stored.absolute(self.base_offset))
     }
 }
 
@@ -165,6 +164,11 @@ impl Stored {
     /// Positions are checked when they are parsed or pushed: none is negative.
     const fn start(self) -> u32 {
         self.position.unsigned_abs()
+    }
+
+    fn absolute(self, base_offset: Offset) -> IndexEntry {
+        let last_offset = absolute(base_offset, self.relative);
+        IndexEntry { last_offset, position: self.start() }
     }
 
     fn check(
@@ -328,8 +332,8 @@ mod tests {
                 let starts = index.entries.as_slice().iter().map(|entry| Stored::decode(entry).start());
                 let floor = starts.take_while(|start| *start <= probe).max().map(u64::from);
                 prop_assert_eq!(index.floor_position(probe.into()), floor);
-                let after = index.positions_after(probe.into());
-                prop_assert!(after.iter().all(|start| *start > u64::from(probe)));
+                let after = index.entries_after(probe.into());
+                prop_assert!(after.iter().all(|entry| entry.position > probe));
                 let before = index.as_bytes().len() / ENTRY_BYTES - after.len();
                 prop_assert_eq!(before == 0, floor.is_none());
             }

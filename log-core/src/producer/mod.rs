@@ -128,6 +128,13 @@ impl ProducerStates {
         self.first_open_offset().unwrap_or(completed.last_offset.next())
     }
 
+    /// Whether all that is known of here lies below `offset`.
+    pub(crate) fn is_below(&self, offset: Offset) -> bool {
+        let batches = self.entries.values().filter_map(ProducerEntry::newest_batch);
+        let last_offsets = batches.map(BatchMetadata::last_offset);
+        last_offsets.chain(self.open_txns.keys().copied()).all(|known| known < offset)
+    }
+
     /// Every producer, by rising id.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
         self.entries.iter().map(|(id, entry)| (*id, entry))

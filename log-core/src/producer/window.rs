@@ -62,19 +62,34 @@ fn put_window(out: &mut Writer, window: &Window) {
     }
 }
 
-/// Adds the windows in a whole file to the states that the snapshot of the same offset gave. After
-/// an error the states are as before.
-pub(crate) fn merge(states: &mut ProducerStates, bytes: &[u8]) -> Result<(), CheckpointDamage> {
-    for stored in decode(bytes)? {
-        if let Some(entry) = states.entries.get_mut(&stored.producer_id)
-            && entry.producer_epoch == stored.epoch
-            && let (Some(known), Some(newest)) = (entry.newest_batch(), newest(&stored.window))
-            && known.is_same_batch(newest)
-        {
-            entry.window = stored.window;
+/// What a window file had to add to a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Merged {
+    /// The file is damaged. The states are as before.
+    Nothing,
+    /// Its windows end with the snapshot's batches.
+    Windows,
+    /// It knows of other batches than the snapshot of the same offset does.
+    OtherBatches,
+}
+
+/// Adds the windows in a whole file to the states that the snapshot of the same offset gave.
+pub(crate) fn merge(states: &mut ProducerStates, bytes: &[u8]) -> Merged {
+    let Ok(windows) = decode(bytes) else { return Merged::Nothing };
+    let mut merged = Merged::Windows;
+    for stored in windows {
+        // One that the snapshot does not know has been forgotten since.
+        let Some(entry) = states.entries.get_mut(&stored.producer_id) else { continue };
+        match (entry.newest_batch(), newest(&stored.window)) {
+            (Some(known), Some(newest))
+                if entry.producer_epoch == stored.epoch && known.is_same_batch(newest) =>
+            {
+                entry.window = stored.window;
+            }
+            _ => merged = Merged::OtherBatches,
         }
     }
-    Ok(())
+    merged
 }
 
 struct StoredWindow {
@@ -143,7 +158,7 @@ mod tests {
 
     fn restarted(states: &ProducerStates, windows: &[u8]) -> ProducerStates {
         let mut restarted = snapshot::decode(&snapshot::encode(states)).unwrap();
-        merge(&mut restarted, windows).unwrap();
+        merge(&mut restarted, windows);
         restarted
     }
 
@@ -169,7 +184,7 @@ mod tests {
         log.states = snapshot::decode(&snapshot::encode(&log.states)).unwrap();
         let refused = log.append(repeated, AppendOrigin::Client).unwrap_err();
         assert!(matches!(refused, ProducerStateError::OutOfOrderSequence { .. }));
-        merge(&mut log.states, &windows).unwrap();
+        assert_eq!(merge(&mut log.states, &windows), Merged::Windows);
         assert_eq!(log.append(repeated, AppendOrigin::Client).unwrap(), known);
     }
 
@@ -178,7 +193,9 @@ mod tests {
         let mut log = seven_batches();
         let older = encode(&log.states);
         log.append(data(7, 0, 14, 2), AppendOrigin::Client).unwrap();
-        let (_, entry) = restarted(&log.states, &older).entries.pop_first().unwrap();
+        let mut states = snapshot::decode(&snapshot::encode(&log.states)).unwrap();
+        assert_eq!(merge(&mut states, &older), Merged::OtherBatches);
+        let (_, entry) = states.entries.pop_first().unwrap();
         assert_eq!(entry.batches().count(), 1);
     }
 
@@ -195,8 +212,9 @@ mod tests {
             let mut states = snapshot::decode(&snapshot::encode(&seven_batches().states)).unwrap();
             let before = states.clone();
             let file = frame(CheckpointKind::ProducerWindows, 1, &payload);
-            let refused = merge(&mut states, &file).unwrap_err();
+            let refused = decode(&file).map(|windows| windows.len()).unwrap_err();
             assert!(matches!(refused, CheckpointDamage::Payload(_)), "{at}: {refused}");
+            assert_eq!(merge(&mut states, &file), Merged::Nothing);
             assert_eq!(states, before);
         }
     }
@@ -221,7 +239,7 @@ mod tests {
             let (_, payload) = unframe(CheckpointKind::ProducerWindows, 1, &windows).unwrap();
             for len in 0..payload.len() {
                 let file = frame(CheckpointKind::ProducerWindows, 1, &payload[..len]);
-                prop_assert!(merge(&mut ProducerStates::default(), &file).is_err());
+                prop_assert_eq!(merge(&mut ProducerStates::default(), &file), Merged::Nothing);
             }
         }
     }

@@ -198,9 +198,7 @@ impl ActiveSegment {
 
     /// Gives up the right to append.
     pub(crate) fn seal(mut self) -> Arc<Segment> {
-        // Zeros that stay are found and left out at the next start.
-        let _ = self.trim();
-        // Zeros that stay are found and left out at the next start.
+        // Zeros that stay are cut off with the seal, or at the next start.
         let _ = self.trim();
         self.segment
     }

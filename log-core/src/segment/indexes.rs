@@ -13,7 +13,7 @@ use log_proto::types::{Offset, TimestampMs};
 
 use super::FileName;
 use crate::checkpoint::{PayloadDamage, Reader, Writer};
-use crate::error::FileError;
+use crate::error::{Damage, FileError};
 use crate::folder::{Folder, failed};
 use crate::index::{AbortedTxn, OffsetIndex, TimeIndex, TxnIndex};
 use crate::io::OpenMode;
@@ -27,8 +27,21 @@ pub(crate) struct Indexes {
     /// The largest timestamp so far, with the last offset of its batch. Ahead of the time index,
     /// which gets an entry only now and then.
     pub(crate) max_timestamp: Option<(TimestampMs, Offset)>,
+    /// Where damage in the log kept them from being built to the segment's end.
+    pub(crate) broken_off: Option<BrokenOff>,
     /// What of each index is in its file.
     persisted: [Persisted; 3],
+}
+
+/// How far indexes reach that were built from a damaged log.
+#[derive(Clone, Debug)]
+pub(crate) struct BrokenOff {
+    pub(crate) damage: Damage,
+    /// The first offset that they know nothing of.
+    pub(crate) next_offset: Offset,
+    /// From here on the end markers may be among what is not known: whether a record was taken
+    /// back cannot be told.
+    pub(crate) undecided_from: Offset,
 }
 
 /// The beginning of an index that is in its file, with its running CRC-32.
@@ -90,6 +103,7 @@ impl Indexes {
             time: TimeIndex::new(base),
             txn: TxnIndex::new(),
             max_timestamp: None,
+            broken_off: None,
             persisted: Default::default(),
         }
     }
@@ -98,7 +112,6 @@ impl Indexes {
     pub(crate) fn read(
         folder: &Folder,
         base: Offset,
-        log_bytes: u64,
         sums: &IndexSums,
     ) -> Result<Option<Self>, FileError> {
         let [offset, time, txn] = &sums.0;
@@ -111,13 +124,15 @@ impl Indexes {
             Persisted { begun: true, bytes: bytes.len(), crc }
         });
         let parsed = (
-            OffsetIndex::parse(base, offset, log_bytes),
+            // Of a log that was cut, they know more than there is: that costs nothing.
+            OffsetIndex::parse(base, offset, u64::MAX),
             TimeIndex::parse(base, time),
             TxnIndex::parse(base, txn),
         );
         let (Ok(offset), Ok(time), Ok(txn)) = parsed else { return Ok(None) };
         let max_timestamp = time.last();
-        Ok(Some(Self { offset, time, txn, max_timestamp, persisted }))
+        let broken_off = None;
+        Ok(Some(Self { offset, time, txn, max_timestamp, broken_off, persisted }))
     }
 
     /// What the files hold of these indexes.
@@ -172,6 +187,10 @@ impl Indexes {
     /// Writes what is not in the files yet.
     pub(crate) fn persist(&mut self, folder: &Folder, base: Offset) -> Result<(), FileError> {
         self.settle_time();
+        if self.broken_off.is_some() {
+            // In a file they would look whole.
+            return Ok(());
+        }
         let files = [
             (FileName::Index(base), self.offset.as_bytes()),
             (FileName::TimeIndex(base), self.time.as_bytes()),
@@ -187,7 +206,8 @@ impl Indexes {
     pub(crate) fn is_persisted(&self) -> bool {
         let lens =
             [self.offset.as_bytes().len(), self.time.as_bytes().len(), self.txn.as_bytes().len()];
-        lens == self.persisted.each_ref().map(|persisted| persisted.bytes)
+        self.broken_off.is_none()
+            && lens == self.persisted.each_ref().map(|persisted| persisted.bytes)
             && self.max_timestamp == self.time.last()
     }
 

@@ -22,7 +22,7 @@ mod walk;
 
 pub(crate) use active::{ActiveSegment, NewBatch, Room, WriteFault};
 pub use file_name::FileName;
-pub(crate) use indexes::{IndexEntryDue, IndexSums, Indexes};
+pub(crate) use indexes::{BrokenOff, IndexEntryDue, IndexSums, Indexes};
 pub(crate) use seal::Seal;
 pub(crate) use set::SegmentSet;
 pub(crate) use walk::{BatchWalk, Check, WalkError};
@@ -179,9 +179,14 @@ impl Segment {
     /// The batch that holds `offset`, or else the first one behind it, below byte `limit`. Damage
     /// before it is passed over, if the index knows of a sound batch in between.
     pub(crate) fn locate(&self, offset: Offset, limit: u64) -> Result<Option<Located>, ReadError> {
-        let start = self.with_indexes(|indexes| indexes.offset.floor(offset))?;
-        let start = start.map_or(0, |entry| u64::from(entry.position));
-        let mut walk = self.walk(Check::Headers, start, limit)?;
+        let entry = self.with_indexes(|indexes| indexes.offset.floor(offset))?;
+        let mut walk = match entry {
+            Some(entry) => {
+                let walk = self.walk(Check::Headers, u64::from(entry.position), limit)?;
+                walk.expecting_last(entry.last_offset)
+            }
+            None => self.walk(Check::Headers, 0, limit)?.expecting(self.base),
+        };
         loop {
             match walk.next() {
                 Ok(Some(batch)) if batch.header.last_offset() >= offset => return Ok(Some(batch)),
@@ -234,12 +239,12 @@ impl Segment {
     /// The largest timestamp, with the last offset of the batch that holds it, as the time index
     /// knows it.
     pub(crate) fn max_timestamp(&self) -> Result<Option<(TimestampMs, Offset)>, ReadError> {
-        self.with_indexes(|indexes| indexes.max_timestamp)
+        self.with_whole_indexes(|indexes| indexes.max_timestamp)
     }
 
     /// Where a search for `timestamp` may start: no record before this offset is stamped so late.
     pub(crate) fn floor_timestamp(&self, timestamp: TimestampMs) -> Result<Offset, ReadError> {
-        let floor = self.with_indexes(|indexes| indexes.time.floor(timestamp))?;
+        let floor = self.with_whole_indexes(|indexes| indexes.time.floor(timestamp))?;
         Ok(floor.map_or(self.base, |(_, offset)| offset))
     }
 
@@ -251,7 +256,10 @@ impl Segment {
             // Most segments: whoever reads committed need not load the index of all that follow.
             return Ok(TxnSearch { aborted: Vec::new(), end: SearchEnd::InLaterSegment });
         }
-        self.with_indexes(|indexes| indexes.txn.overlapping(from, to))
+        self.with_indexes(|indexes| match &indexes.broken_off {
+            Some(end) if to > end.undecided_from => Err(end.damage.clone().into()),
+            _ => Ok(indexes.txn.overlapping(from, to)),
+        })?
     }
 
     /// Lets go of the file, the mapping and, if they are all in their files, the indexes.
@@ -271,6 +279,9 @@ impl Segment {
         self.prepare_indexes()?;
         match &mut *self.indexes.write() {
             IndexSlot::Loaded(indexes) => {
+                if let Some(end) = &indexes.broken_off {
+                    return Err(end.damage.clone().into());
+                }
                 indexes.persist(&self.folder, self.base)?;
                 Ok(indexes.sums())
             }
@@ -305,16 +316,24 @@ impl Segment {
     pub(crate) fn indexes_below(&self, offset: Offset) -> Result<Option<Indexes>, FileError> {
         let indexes = match &*self.indexes.read() {
             IndexSlot::Loaded(indexes) => Some(Indexes::clone(indexes)),
-            IndexSlot::OnDisk(sums) => {
-                let len = self.file()?.len().map_err(failed("read", self.log_path()))?;
-                Indexes::read(&self.folder, self.base, len, sums)?
-            }
+            IndexSlot::OnDisk(sums) => Indexes::read(&self.folder, self.base, sums)?,
             IndexSlot::Unknown => None,
         };
         Ok(indexes.map(|mut indexes| {
             indexes.truncate(offset);
             indexes
         }))
+    }
+
+    /// Takes back room behind the last batch that a roll or a start could not, durably: a seal
+    /// vouches for the whole file. For a segment that takes no more appends.
+    pub(crate) fn trim(&self) -> Result<(), FileError> {
+        let (file, end) = (self.file()?, self.end());
+        if file.len().map_err(failed("read", self.log_path()))? > end {
+            file.set_len(end).map_err(failed("trim", self.log_path()))?;
+            self.sync()?;
+        }
+        Ok(())
     }
 
     /// Makes everything written so far durable.
@@ -325,16 +344,21 @@ impl Segment {
     /// The first indexed batch behind byte `position` that is sound: where a reader can go on
     /// behind damage.
     pub(crate) fn sound_after(&self, position: u64, limit: u64) -> Option<Located> {
-        let starts = self.with_indexes(|indexes| indexes.offset.positions_after(position)).ok()?;
-        starts
-            .into_iter()
-            .find_map(|start| self.walk(Check::Checksums, start, limit).ok()?.next().ok().flatten())
+        let entries = self.with_indexes(|indexes| indexes.offset.entries_after(position)).ok()?;
+        entries.into_iter().find_map(|entry| {
+            let walk = self.walk(Check::Checksums, u64::from(entry.position), limit).ok()?;
+            walk.expecting_last(entry.last_offset).next().ok().flatten()
+        })
     }
 
     /// Every batch that begins below byte `position` ends below this offset.
     pub(crate) fn offset_bound(&self, position: u64) -> Result<Offset, ReadError> {
-        let next = self.with_indexes(|indexes| indexes.offset.ceiling(position))?;
-        Ok(next.map_or(self.next_offset(), |entry| entry.last_offset))
+        let bound = self.with_indexes(|indexes| {
+            let next = indexes.offset.ceiling(position).map(|entry| entry.last_offset);
+            let end = indexes.broken_off.as_ref().filter(|end| position <= end.damage.position);
+            next.or(end.map(|end| end.next_offset))
+        })?;
+        Ok(bound.unwrap_or(self.next_offset()))
     }
 
     /// Removes every file of this segment. Who still reads from it goes on reading.
@@ -361,7 +385,7 @@ impl Segment {
         let mut slot = self.indexes.write();
         let loaded = match &*slot {
             IndexSlot::Loaded(indexes) => return Ok(look(indexes)),
-            IndexSlot::OnDisk(sums) => Indexes::read(&self.folder, self.base, self.end(), sums)?,
+            IndexSlot::OnDisk(sums) => Indexes::read(&self.folder, self.base, sums)?,
             IndexSlot::Unknown => None,
         };
         // An index is never a reason to lose data: the log has everything that it says.
@@ -377,6 +401,14 @@ impl Segment {
         let found = look(&indexes);
         *slot = IndexSlot::Loaded(Box::new(indexes));
         Ok(found)
+    }
+
+    /// As [`Segment::with_indexes`], for questions that a part of them would answer wrongly.
+    fn with_whole_indexes<T>(&self, look: impl FnOnce(&Indexes) -> T) -> Result<T, ReadError> {
+        self.with_indexes(|indexes| match &indexes.broken_off {
+            Some(end) => Err(end.damage.clone().into()),
+            None => Ok(look(indexes)),
+        })?
     }
 
     pub(crate) fn damage(&self, position: u64, detail: impl Into<String>) -> Damage {

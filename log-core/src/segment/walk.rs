@@ -69,6 +69,9 @@ pub(crate) struct BatchWalk {
     limit: u64,
     /// Offsets are dense: where the next batch must start, once one has been seen.
     expected: Option<Offset>,
+    /// What an index says of the first batch. The batch checksum does not cover its offsets: with
+    /// one that is wrong, a reader would get another record than the one it asked for.
+    expected_last: Option<Offset>,
     chunk: Vec<u8>,
     chunk_start: u64,
     /// CRC-32 over everything that was read, for seals. Reads are contiguous under
@@ -91,6 +94,7 @@ impl BatchWalk {
             position: start,
             limit,
             expected: None,
+            expected_last: None,
             chunk: Vec::new(),
             chunk_start: start,
             read_crc: None,
@@ -100,6 +104,12 @@ impl BatchWalk {
     /// The first batch must start at `offset`.
     pub(crate) fn expecting(mut self, offset: Offset) -> Self {
         self.expected = Some(offset);
+        self
+    }
+
+    /// The first batch must end with `offset`.
+    pub(crate) fn expecting_last(mut self, offset: Offset) -> Self {
+        self.expected_last = Some(offset);
         self
     }
 
@@ -120,6 +130,7 @@ impl BatchWalk {
         let located = Located { position: self.position, header };
         self.position += header.size_bytes() as u64;
         self.expected = Some(header.next_offset());
+        self.expected_last = None;
         Ok(Some(located))
     }
 
@@ -140,6 +151,16 @@ impl BatchWalk {
             Some(expected) if header.base_offset() != expected => Err(self.damaged(format!(
                 "the batch starts at offset {}, expected {expected}",
                 header.base_offset()
+            ))),
+            _ => self.check_last(header),
+        }
+    }
+
+    fn check_last(&self, header: BatchHeader) -> Result<BatchHeader, WalkError> {
+        match self.expected_last {
+            Some(expected) if header.last_offset() != expected => Err(self.damaged(format!(
+                "the batch ends with offset {}, its index entry says {expected}",
+                header.last_offset()
             ))),
             _ => Ok(header),
         }

@@ -1,0 +1,161 @@
+//! Opening a log, whatever state it was left in: numbered passes, one function each.
+//!
+//! 1. survey the folder;
+//! 2. finish deletions;
+//! 3. decide where to look;
+//! 4. restore producer state up to there;
+//! 5. scan to the end;
+//! 6. cut at the first bad batch;
+//! 7. make the tail durable.
+//!
+//! The rules:
+//!
+//! - Below the recovery point nothing is cut away. Damage there is reported and stays.
+//! - Above it the log ends before the first bad batch. If anything but zeros follows, those bytes
+//!   are saved and reported: they may have been acknowledged.
+//! - The page cache is not trusted. What a scan read may never have reached the disk, and after a
+//!   failed sync a second sync would not write it either, as the pages count as clean. So the
+//!   tail is written once more, over itself with the same bytes, and synced, before any of it is
+//!   served. Copying the segment aside was rejected: a tail is at most a second's worth, a
+//!   segment a gigabyte.
+//! - Derived files are rebuilt, never believed against the log.
+
+mod bytes;
+mod indexes;
+mod plan;
+mod replay;
+mod run;
+mod survey;
+mod table;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
+
+use crate::error::{Damage, OpenError, ReadError};
+use crate::folder::Folder;
+use crate::leader_epoch::LeaderEpochCache;
+use crate::log::Rolled;
+use crate::log_checkpoint::LogCheckpoint;
+use crate::offsets::Tail;
+use crate::producer::ProducerStates;
+use crate::segment::{ActiveSegment, Segment};
+
+pub(crate) use indexes::build_indexes;
+use plan::Plan;
+pub(crate) use replay::write_snapshot;
+use run::Run;
+use survey::Survey;
+
+/// How a log was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FoundAs {
+    /// The folder held no log.
+    New,
+    /// Stopped cleanly: nothing was scanned.
+    Clean,
+    /// Not stopped cleanly.
+    Crashed,
+}
+
+/// Bytes that an opening took off the end of the log. Zeros do not count.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// Which log file.
+    pub file: PathBuf,
+    /// It ends here now, in bytes.
+    pub position: u64,
+    /// How many bytes were taken off.
+    pub bytes: u64,
+    /// What was wrong with the first batch behind the end.
+    pub reason: String,
+    /// Where the bytes are kept.
+    pub saved_to: PathBuf,
+}
+
+/// What opening a log found and did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecoveryReport {
+    /// How it was found.
+    pub found_as: FoundAs,
+    /// Bytes of log that were read and checked.
+    pub scanned_bytes: u64,
+    /// What was cut off: perhaps acknowledged records.
+    pub cuts: Vec<Cut>,
+    /// Damage that was found and left alone.
+    pub damages: Vec<Damage>,
+}
+
+/// A log in order, ready to be served.
+pub(crate) struct Recovered {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) active: ActiveSegment,
+    pub(crate) end: Tail,
+    pub(crate) log_start: Offset,
+    pub(crate) producers: ProducerStates,
+    pub(crate) epochs: LeaderEpochCache,
+    pub(crate) unsealed: Vec<Rolled>,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Puts the folder in order and says what it holds.
+pub(crate) fn recover(
+    folder: &Folder,
+    epoch: LeaderEpoch,
+    now: TimestampMs,
+) -> Result<Recovered, OpenError> {
+    let mut survey = Survey::of(folder)?;
+    survey.remove_leftovers(folder)?;
+    let log_start = crate::log_start::read(folder)?;
+    survey.finish_deletions(folder, log_start)?;
+    let checkpoint = LogCheckpoint::read(folder)?;
+    let Some(plan) = Plan::make(folder, &survey, log_start, checkpoint)? else {
+        return begin(folder, log_start, epoch);
+    };
+    let mut run = Run::prepare(folder, &survey, plan)?;
+    if run.plan.found_as == FoundAs::Crashed {
+        let end = run.scan()?;
+        // Who is fenced changes nothing.
+        run.check_owner(epoch)?;
+        run.cut(folder, end)?;
+        run.make_tail_durable()?;
+    }
+    run.check_owner(epoch)?;
+    survey.remove_stale_snapshots(folder, run.end_offset())?;
+    if run.end_offset() < log_start {
+        run.begin_again(folder, log_start)?;
+    }
+    run.finish(folder, log_start, epoch, now)
+}
+
+/// A folder without a log gets its first, empty segment.
+fn begin(folder: &Folder, log_start: Offset, epoch: LeaderEpoch) -> Result<Recovered, OpenError> {
+    let active = ActiveSegment::create(folder, log_start)?;
+    folder.sync()?;
+    let mut epochs = LeaderEpochCache::default();
+    epochs.assign(epoch, log_start);
+    Ok(Recovered {
+        segments: vec![Arc::clone(active.segment())],
+        end: Tail { offset: log_start, segment: log_start, position: 0 },
+        active,
+        log_start,
+        producers: ProducerStates::default(),
+        epochs,
+        unsealed: Vec::new(),
+        report: RecoveryReport {
+            found_as: FoundAs::New,
+            scanned_bytes: 0,
+            cuts: Vec::new(),
+            damages: Vec::new(),
+        },
+    })
+}
+
+fn into_open_error(error: ReadError) -> OpenError {
+    match error {
+        ReadError::Damaged { damage, .. } => damage.into(),
+        ReadError::File(error) => error.into(),
+        ReadError::OutOfRange { .. } => unreachable!("recovery asks for no offset"),
+    }
+}
