@@ -61,6 +61,12 @@ pub fn producer(id: i64, epoch: i16) -> Producer {
 #[derive(Debug)]
 pub struct TestClock(AtomicI64);
 
+impl Default for TestClock {
+    fn default() -> Self {
+        Self(AtomicI64::new(NOW))
+    }
+}
+
 impl TestClock {
     pub fn advance(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::SeqCst);
@@ -91,7 +97,7 @@ impl Home {
         Self {
             root: root(),
             storage: Arc::new(Disk),
-            clock: Arc::new(TestClock(AtomicI64::new(NOW))),
+            clock: Arc::default(),
             config,
             epoch: LeaderEpoch::ZERO,
         }

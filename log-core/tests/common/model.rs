@@ -124,6 +124,10 @@ impl Model {
     /// Everything from `end` on is lost, and producers begin anew.
     pub fn lose_from(&mut self, end: i64) {
         self.batches.retain(|batch| batch.base < end);
+        // Of a batch, the part that was deleted may be all that is left to say.
+        if let Some(last) = self.batches.last_mut().filter(|last| last.next > end) {
+            *last = Stored { next: end, content: Content::Data(Vec::new(), None), ..last.clone() };
+        }
         for sent in self.sent.values_mut() {
             *sent = Sent { epoch: sent.epoch + 1, ..Sent::default() };
         }

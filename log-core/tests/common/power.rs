@@ -1,9 +1,12 @@
-//! A disk in memory that can lose its power: whatever was not synced is then there, or not, or in
-//! part, as a seed decides.
+//! A disk in memory that can lose its power at any operation: whatever was not synced is then
+//! there, or not, or in part, as a seed decides. It can also fail, fill up, and lie.
 //!
-//! The rule is the weakest one that [`Storage`] allows. Of the writes to a file since it was last
-//! synced any may be missing, in units of a sector; of the names made, changed or removed since
-//! their folder was last synced any may be as before. Only a rename is one thing.
+//! What it does is a function of what is asked of it and of numbers that the test chooses, so that
+//! a run can be repeated. There is no folder, no descriptor and no sync on the machine's own disk
+//! behind it: a log can be opened here some thousand times a second.
+
+pub mod content;
+pub mod loss;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
@@ -11,11 +14,111 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use content::{Change, ChangeKind, Content};
 use log_core::Mapping;
 use log_core::io::{Entry, EntryKind, File, OpenMode, Storage};
+use loss::Loss;
 
-/// What a disk writes whole or not at all.
-const SECTOR_BYTES: usize = 512;
+/// What a storage is asked to do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Operation {
+    Open,
+    Create,
+    List,
+    Len,
+    Rename,
+    Remove,
+    SyncFolder,
+    Read,
+    Write,
+    SetLen,
+    Sync,
+    Map,
+}
+
+/// Which promise the disk breaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Honesty {
+    #[default]
+    Honest,
+    /// [`File::sync_data`] says that it has done it.
+    LiesAboutFiles,
+    /// [`Storage::sync_folder`] does.
+    LiesAboutFolders,
+}
+
+/// Operations, by their number, that do not work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trouble {
+    pub from: u64,
+    pub until: u64,
+    pub kind: TroubleKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TroubleKind {
+    /// Reads, writes and syncs fail. A sync that fails leaves its pages marked clean: what they
+    /// hold will never be written.
+    Broken,
+    /// What needs room fails; a write may get a part of it.
+    Full,
+}
+
+/// How often what happened.
+#[derive(Clone, Default, Debug)]
+pub struct Tally {
+    /// By what was going on and by the operation that the power failed in.
+    pub power_failed_in: BTreeMap<(&'static str, Operation), u64>,
+    pub power_losses: u64,
+    pub writes_lost: u64,
+    pub writes_torn: u64,
+    pub lengths_lost: u64,
+    pub names_lost: u64,
+    pub failed: BTreeMap<Operation, u64>,
+    pub refused_as_full: BTreeMap<Operation, u64>,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Self) {
+        for (key, count) in &other.power_failed_in {
+            *self.power_failed_in.entry(*key).or_default() += count;
+        }
+        for (key, count) in &other.failed {
+            *self.failed.entry(*key).or_default() += count;
+        }
+        for (key, count) in &other.refused_as_full {
+            *self.refused_as_full.entry(*key).or_default() += count;
+        }
+        self.power_losses += other.power_losses;
+        self.writes_lost += other.writes_lost;
+        self.writes_torn += other.writes_torn;
+        self.lengths_lost += other.lengths_lost;
+        self.names_lost += other.names_lost;
+    }
+}
+
+/// A counter, mixed until no bit can be told from its neighbours.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Self(seed);
+        random.next();
+        random
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        mixed ^ (mixed >> 32)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -23,25 +126,30 @@ struct State {
     synced_names: BTreeMap<PathBuf, usize>,
     unsynced_names: Vec<NameChange>,
     inodes: Vec<Inode>,
+    /// How many operations have been asked for.
+    operations: u64,
+    /// The power fails in the operation of this number.
+    fuse: Option<u64>,
+    is_off: bool,
+    troubles: Vec<Trouble>,
+    honesty: Honesty,
+    /// What the test is doing, for the tally.
+    doing: &'static str,
+    tally: Tally,
 }
 
 #[derive(Clone)]
-struct NameChange {
+pub struct NameChange {
+    number: u64,
     removed: Option<PathBuf>,
     put: Option<(PathBuf, usize)>,
 }
 
 #[derive(Clone, Default)]
-struct Inode {
-    now: Vec<u8>,
-    synced: Vec<u8>,
+pub struct Inode {
+    now: Content,
+    synced: Content,
     unsynced: Vec<Change>,
-}
-
-#[derive(Clone)]
-enum Change {
-    Write(usize, Vec<u8>),
-    SetLen(usize),
 }
 
 /// A disk whose power can fail.
@@ -70,98 +178,219 @@ impl NameChange {
     }
 }
 
+/// What becomes of an operation.
+enum Fate {
+    Done,
+    /// It was under way when the power failed: it may have been done, and nobody is told.
+    CutShort,
+    Fails(TroubleKind),
+}
+
+fn power_is_off() -> io::Error {
+    io::Error::other("the power is off")
+}
+
+impl TroubleKind {
+    fn error(self) -> io::Error {
+        match self {
+            Self::Broken => io::Error::other("input/output error"),
+            Self::Full => ErrorKind::StorageFull.into(),
+        }
+    }
+
+    fn hits(self, operation: Operation) -> bool {
+        use Operation::{Create, Read, SetLen, Sync, SyncFolder, Write};
+        match self {
+            Self::Broken => {
+                matches!(operation, Create | Read | SetLen | Sync | SyncFolder | Write)
+            }
+            Self::Full => matches!(operation, Create | Write),
+        }
+    }
+}
+
 impl State {
-    fn change(&mut self, change: NameChange) {
+    fn fate(&mut self, operation: Operation) -> io::Result<Fate> {
+        if self.is_off {
+            return Err(power_is_off());
+        }
+        let number = self.operations;
+        self.operations += 1;
+        if self.fuse.is_some_and(|fuse| number >= fuse) {
+            self.is_off = true;
+            *self.tally.power_failed_in.entry((self.doing, operation)).or_default() += 1;
+            return Ok(Fate::CutShort);
+        }
+        let trouble = self.troubles.iter().find(|trouble| {
+            (trouble.from..trouble.until).contains(&number) && trouble.kind.hits(operation)
+        });
+        Ok(trouble.map_or(Fate::Done, |trouble| Fate::Fails(trouble.kind)))
+    }
+
+    /// An operation that changes nothing, or all at once.
+    fn whole(&mut self, operation: Operation) -> io::Result<()> {
+        match self.fate(operation)? {
+            Fate::Done => Ok(()),
+            Fate::CutShort => Err(power_is_off()),
+            Fate::Fails(kind) => Err(self.failed(operation, kind)),
+        }
+    }
+
+    fn failed(&mut self, operation: Operation, kind: TroubleKind) -> io::Error {
+        let count = match kind {
+            TroubleKind::Broken => &mut self.tally.failed,
+            TroubleKind::Full => &mut self.tally.refused_as_full,
+        };
+        *count.entry(operation).or_default() += 1;
+        kind.error()
+    }
+
+    fn change_names(
+        &mut self,
+        operation: Operation,
+        removed: Option<PathBuf>,
+        put: Option<(PathBuf, usize)>,
+    ) -> io::Result<()> {
+        let fate = self.fate(operation)?;
+        if let Fate::Fails(kind) = fate {
+            return Err(self.failed(operation, kind));
+        }
+        let change = NameChange { number: self.operations, removed, put };
         change.apply(&mut self.names);
         self.unsynced_names.push(change);
+        if let Fate::CutShort = fate { Err(power_is_off()) } else { Ok(()) }
     }
 
     fn inode(&self, path: &Path) -> io::Result<usize> {
         self.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
-}
 
-impl Change {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Self::Write(at, new) => {
-                bytes.resize(bytes.len().max(at + new.len()), 0);
-                bytes[*at..at + new.len()].copy_from_slice(new);
+    fn change(&mut self, operation: Operation, inode: usize, kind: ChangeKind) -> io::Result<()> {
+        let number = self.operations;
+        let at = match &kind {
+            ChangeKind::Write { at, bytes, .. } => at + bytes.len(),
+            ChangeKind::SetLen(_) => 0,
+        };
+        // Writing over what is there needs no room.
+        let needs_room = at > self.inodes[inode].now.len();
+        match self.fate(operation)? {
+            Fate::Fails(TroubleKind::Full) if !needs_room => {
+                self.inodes[inode].change(Change { number, kind });
+                Ok(())
             }
-            Self::SetLen(len) => bytes.resize(*len, 0),
-        }
-    }
-
-    /// As much of it as got to the disk.
-    fn survive(&self, bytes: &mut Vec<u8>, luck: &mut Luck) {
-        match self {
-            Self::Write(at, new) => {
-                let mut done = 0;
-                while done < new.len() {
-                    let sector_end = (at + done) / SECTOR_BYTES * SECTOR_BYTES + SECTOR_BYTES;
-                    let end = (sector_end - at).min(new.len());
-                    if luck.holds() {
-                        Self::Write(at + done, new[done..end].to_vec()).apply(bytes);
-                    }
-                    done = end;
+            Fate::Done => {
+                self.inodes[inode].change(Change { number, kind });
+                Ok(())
+            }
+            Fate::CutShort => {
+                self.inodes[inode].change(Change { number, kind });
+                Err(power_is_off())
+            }
+            Fate::Fails(trouble) => {
+                if operation == Operation::Write {
+                    let torn = kind.torn((number * 37 % 200) as usize);
+                    self.inodes[inode].change(Change { number, kind: torn });
                 }
+                Err(self.failed(operation, trouble))
             }
-            Self::SetLen(_) if luck.holds() => self.apply(bytes),
-            Self::SetLen(_) => {}
         }
     }
-}
 
-struct Luck {
-    state: u64,
-    /// Of 256, how much holds.
-    share: u64,
-}
-
-impl Luck {
-    fn new(seed: u64) -> Self {
-        let mut luck = Self { state: seed, share: 0 };
-        // Also all and nothing: a disk that forgets half of everything is not the only one.
-        luck.share = [0, 64, 128, 230, 256][(luck.next() % 5) as usize];
-        luck
+    fn sync(&mut self, inode: usize) -> io::Result<()> {
+        let fate = self.fate(Operation::Sync)?;
+        let honest = self.honesty != Honesty::LiesAboutFiles;
+        let Inode { synced, unsynced, .. } = &mut self.inodes[inode];
+        match fate {
+            Fate::Done if honest => {
+                unsynced.drain(..).for_each(|change| synced.apply(&change.kind));
+                Ok(())
+            }
+            Fate::Done => Ok(()),
+            Fate::CutShort => Err(power_is_off()),
+            Fate::Fails(kind) => {
+                // The page cache keeps them all, and no later sync will write those that are lost.
+                let written = self.operations as usize % 3 * unsynced.len() / 2;
+                unsynced.drain(..).take(written).for_each(|change| synced.apply(&change.kind));
+                Err(self.failed(Operation::Sync, kind))
+            }
+        }
     }
 
-    fn holds(&mut self) -> bool {
-        self.next() % 256 < self.share
-    }
-
-    /// A counter, mixed until no bit can be told from its neighbours.
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 16
+    /// The number of the oldest change that is not synced.
+    fn oldest(&self) -> u64 {
+        let names = self.unsynced_names.iter().map(|change| change.number);
+        let files = self.inodes.iter().filter_map(|inode| inode.unsynced.first());
+        names.chain(files.map(|change| change.number)).min().unwrap_or(self.operations)
     }
 }
 
 impl PoweredDisk {
-    /// The disk as it is found after its power failed.
+    /// The disk as it is found after its power failed. Every fault is gone with it.
     pub fn after_power_loss(&self, seed: u64) -> Self {
-        let state = self.state();
-        let mut luck = Luck::new(seed);
-        let mut names = state.synced_names.clone();
-        for change in &state.unsynced_names {
-            if luck.holds() {
-                change.apply(&mut names);
-            }
+        let mut state = self.state();
+        let mut tally = std::mem::take(&mut state.tally);
+        let mut loss = Loss::new(seed, state.oldest(), state.operations, &mut tally);
+        let names = loss.names(state.synced_names.clone(), &state.unsynced_names);
+        let mut found = State { honesty: state.honesty, ..State::default() };
+        // What has no name any more is gone.
+        for (path, inode) in names {
+            let content = loss.content(&state.inodes[inode]);
+            let number = found.inodes.len();
+            found.inodes.push(Inode { now: content.clone(), synced: content, unsynced: vec![] });
+            found.names.insert(path, number);
         }
-        let survive = |inode: &Inode| {
-            let mut now = inode.synced.clone();
-            inode.unsynced.iter().for_each(|change| change.survive(&mut now, &mut luck));
-            Inode { synced: now.clone(), now, unsynced: Vec::new() }
-        };
-        let inodes = state.inodes.iter().map(survive).collect();
-        let synced_names = names.clone();
-        Self(Arc::new(Mutex::new(State {
-            names,
-            synced_names,
-            unsynced_names: Vec::new(),
-            inodes,
-        })))
+        found.synced_names = found.names.clone();
+        found.tally = tally;
+        Self(Arc::new(Mutex::new(found)))
+    }
+
+    /// How many operations it has been asked for.
+    pub fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// Lets the power fail in the operation that comes after `operations` more.
+    pub fn fail_power_after(&self, operations: u64) {
+        let mut state = self.state();
+        state.fuse = Some(state.operations + operations);
+    }
+
+    pub fn is_off(&self) -> bool {
+        self.state().is_off
+    }
+
+    pub fn be(&self, honesty: Honesty) {
+        self.state().honesty = honesty;
+    }
+
+    /// Operations from the one after `operations` more do not work, `count` of them.
+    pub fn trouble_after(&self, operations: u64, count: u64, kind: TroubleKind) {
+        let mut state = self.state();
+        let from = state.operations + operations;
+        state.troubles.push(Trouble { from, until: from + count, kind });
+    }
+
+    /// Whether some operation since the one of this number did not work.
+    pub fn had_trouble_since(&self, operation: u64) -> bool {
+        let state = self.state();
+        let hit = |trouble: &Trouble| trouble.from < state.operations && trouble.until > operation;
+        state.is_off || state.troubles.iter().any(hit)
+    }
+
+    /// Everything works from now on, if the power is on.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.troubles.clear();
+        state.fuse = None;
+    }
+
+    /// Says what the test is doing, for the tally.
+    pub fn now_doing(&self, what: &'static str) {
+        self.state().doing = what;
+    }
+
+    pub fn tally(&self) -> Tally {
+        self.state().tally.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -178,17 +407,20 @@ impl Storage for PoweredDisk {
         let mut state = self.state();
         let found = state.inode(path);
         let inode = match (mode, found) {
-            (OpenMode::Read | OpenMode::Write, found) => found?,
+            (OpenMode::Read | OpenMode::Write, found) => {
+                state.whole(Operation::Open)?;
+                found?
+            }
             (OpenMode::CreateNew, Ok(_)) => return Err(ErrorKind::AlreadyExists.into()),
             (OpenMode::CreateOrEmpty, Ok(inode)) => {
-                state.inodes[inode].change(Change::SetLen(0));
+                state.change(Operation::SetLen, inode, ChangeKind::SetLen(0))?;
                 inode
             }
             (OpenMode::CreateNew | OpenMode::CreateOrEmpty, Err(_)) => {
                 state.inodes.push(Inode::default());
                 let inode = state.inodes.len() - 1;
                 let put = Some((path.to_path_buf(), inode));
-                state.change(NameChange { removed: None, put });
+                state.change_names(Operation::Create, None, put)?;
                 inode
             }
         };
@@ -201,15 +433,17 @@ impl Storage for PoweredDisk {
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
-        let state = self.state();
+        let mut state = self.state();
+        state.whole(Operation::List)?;
         let inside = state.names.keys().filter(|path| path.parent() == Some(folder));
         let name = |path: &PathBuf| path.file_name()?.to_str().map(str::to_owned);
         Ok(inside.filter_map(name).map(|name| Entry { name, kind: EntryKind::File }).collect())
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {
-        let state = self.state();
+        let mut state = self.state();
         let inode = state.inode(path)?;
+        state.whole(Operation::Len)?;
         Ok(state.inodes[inode].now.len() as u64)
     }
 
@@ -217,15 +451,13 @@ impl Storage for PoweredDisk {
         let mut state = self.state();
         let inode = state.inode(from)?;
         let put = Some((to.to_path_buf(), inode));
-        state.change(NameChange { removed: Some(from.to_path_buf()), put });
-        Ok(())
+        state.change_names(Operation::Rename, Some(from.to_path_buf()), put)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.inode(path)?;
-        state.change(NameChange { removed: Some(path.to_path_buf()), put: None });
-        Ok(())
+        state.change_names(Operation::Remove, Some(path.to_path_buf()), None)
     }
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
@@ -235,6 +467,10 @@ impl Storage for PoweredDisk {
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.whole(Operation::SyncFolder)?;
+        if state.honesty == Honesty::LiesAboutFolders {
+            return Ok(());
+        }
         let (synced, unsynced) = std::mem::take(&mut state.unsynced_names)
             .into_iter()
             .partition::<Vec<_>, _>(|change| change.is_in(path));
@@ -246,7 +482,7 @@ impl Storage for PoweredDisk {
 
 impl Inode {
     fn change(&mut self, change: Change) {
-        change.apply(&mut self.now);
+        self.now.apply(&change.kind);
         self.unsynced.push(change);
     }
 }
@@ -259,40 +495,36 @@ struct PoweredFile {
 
 impl File for PoweredFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.state().inodes[self.inode].now.len() as u64)
+        let mut state = self.disk.state();
+        state.whole(Operation::Len)?;
+        Ok(state.inodes[self.inode].now.len() as u64)
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        let state = self.disk.state();
-        let now = &state.inodes[self.inode].now;
-        let rest = now.get(position as usize..).unwrap_or_default();
-        let read = rest.len().min(buffer.len());
-        buffer[..read].copy_from_slice(&rest[..read]);
-        Ok(read)
+        let mut state = self.disk.state();
+        state.whole(Operation::Read)?;
+        Ok(state.inodes[self.inode].now.read(position as usize, buffer))
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], position: u64) -> io::Result<()> {
-        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        self.disk.state().inodes[self.inode].change(Change::Write(position as usize, bytes));
-        Ok(())
+        let write = ChangeKind::write(parts, position);
+        self.disk.state().change(Operation::Write, self.inode, write)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.state().inodes[self.inode].change(Change::SetLen(len as usize));
-        Ok(())
+        let cut = ChangeKind::SetLen(len as usize);
+        self.disk.state().change(Operation::SetLen, self.inode, cut)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let inode = &mut self.disk.state().inodes[self.inode];
-        inode.synced.clone_from(&inode.now);
-        inode.unsynced.clear();
-        Ok(())
+        self.disk.state().sync(self.inode)
     }
 
     fn map(&self, len: u64) -> io::Result<Mapping> {
-        let state = self.disk.state();
-        let now = &state.inodes[self.inode].now;
-        let len = now.len().min(len as usize);
-        Ok(Mapping::of_bytes(Bytes::copy_from_slice(&now[..len])))
+        let mut state = self.disk.state();
+        state.whole(Operation::Map)?;
+        let data = state.inodes[self.inode].now.data();
+        let len = data.len().min(len as usize);
+        Ok(Mapping::of_bytes(Bytes::copy_from_slice(&data[..len])))
     }
 }
