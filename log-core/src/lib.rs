@@ -71,6 +71,8 @@ mod durable;
 mod error;
 mod flush;
 mod folder;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod gather;
 mod identity;
 mod index;
