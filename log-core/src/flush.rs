@@ -84,6 +84,8 @@ struct Queue {
     ready: VecDeque<Arc<dyn Commit>>,
     later: BinaryHeap<Later>,
     stopping: bool,
+    /// No thread is left that would commit anything.
+    ended: bool,
 }
 
 /// A commit that need not happen before a time.
@@ -145,6 +147,12 @@ impl Committer {
             // A thread that panicked has said why on its own; there is nothing to add.
             let _ = thread.join();
         }
+        let mut queue = self.queue.lock();
+        queue.ended = true;
+        // A log keeps its committer: kept here in turn, neither would ever be let go of.
+        let left = std::mem::take(&mut queue.ready);
+        drop(queue);
+        drop(left);
     }
 
     /// Has the log committed as soon as a thread is free.
@@ -162,7 +170,12 @@ impl Committer {
     }
 
     fn enqueue(&self, log: Arc<dyn Commit>) {
-        self.queue.lock().ready.push_back(log);
+        let mut queue = self.queue.lock();
+        if queue.ended {
+            return;
+        }
+        queue.ready.push_back(log);
+        drop(queue);
         self.work.notify_one();
     }
 
@@ -282,6 +295,17 @@ mod tests {
         }
         committer.stop();
         assert!(logs.iter().all(|log| log.begun.load(Ordering::SeqCst) == 1));
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_not_kept() {
+        let committer = Committer::start(1);
+        committer.stop();
+        let log = Counted::new();
+        let dyn_log: Arc<dyn Commit> = log.clone();
+        committer.submit(&dyn_log);
+        drop(dyn_log);
+        assert_eq!(Arc::strong_count(&log), 1);
     }
 
     #[test]

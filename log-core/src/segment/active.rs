@@ -108,13 +108,14 @@ impl ActiveSegment {
     ) -> Result<(), WriteFault> {
         let position = self.segment.end();
         let size = batch.header.size_bytes() as u64;
-        match self.write(batch, self.room_after(position + size, room)) {
+        let written = match self.write(batch, self.room_after(position + size, room)) {
             // Room is a convenience: a disk that has none for it may have enough for the batch.
             Err(WriteFault::Undone(error)) if room == Room::Ahead && error.is_disk_full() => {
-                self.write(batch, &[])?;
+                self.write(batch, &[])
             }
-            written => written?,
-        }
+            written => written,
+        };
+        written.map_err(|fault| self.undo_durably(fault))?;
         self.index(batch.header, position, index_interval_bytes);
         self.bytes_since_index_entry = self.bytes_since_index_entry.saturating_add(size);
         self.since.get_or_insert(now);
@@ -151,6 +152,18 @@ impl ActiveSegment {
         let written = position + batch.header.size_bytes() as u64 + room.len() as u64;
         self.file_bytes = self.file_bytes.max(written);
         Ok(())
+    }
+
+    /// Power loss must not bring back what is refused: of a whole batch, only the cut tells that it
+    /// was never taken.
+    fn undo_durably(&self, fault: WriteFault) -> WriteFault {
+        match fault {
+            WriteFault::Undone(error) => match self.segment.sync() {
+                Ok(()) => WriteFault::Undone(error),
+                Err(_) => WriteFault::Torn(error),
+            },
+            torn @ WriteFault::Torn(_) => torn,
+        }
     }
 
     /// Kafka's rule: a batch gets an entry when more than the interval lies between it and the
