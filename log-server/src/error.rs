@@ -127,7 +127,7 @@ pub enum CreateTopicError {
         name: TopicName,
     },
     /// There is one of that name.
-    #[error("topic {name} exists already")]
+    #[error("topic {name} already exists")]
     Exists {
         /// The name.
         name: TopicName,

@@ -398,7 +398,7 @@ fn topics_that_are_wrong() -> Vec<Case> {
     cases.extend([
         case("4 billion partitions", partitions(u32::MAX), invalid_partitions, "are the most"),
         case("100,000 partitions", partitions(100_000), invalid_partitions, "partitions.max"),
-        case("one that is there", create("t"), exists, "exists already"),
+        case("one that is there", create("t"), exists, "already exists"),
         case("deleting a ghost", Call::Delete("ghost"), UNKNOWN, "unknown topic"),
         case("deleting the broker's", Call::Delete("__cluster_metadata"), TOPIC, "broker's own"),
     ]);

@@ -321,7 +321,7 @@ fn what_cannot_be_done_is_said_with_a_way_out() {
         (&["produce", "ghost"], b"x\n", 1, "cairn topic create"),
         (&["topic", "describe", "ghost"], b"", 1, "cairn topic list"),
         (&["topic", "delete", "ghost"], b"", 1, "ghost"),
-        (&["topic", "create", "t"], b"", 1, "exists already"),
+        (&["topic", "create", "t"], b"", 1, "already exists"),
         (&["topic", "create", "../x"], b"", 1, "a-z A-Z 0-9"),
         (&["topic", "create", "u", "--partitions", "0"], b"", 2, "not in 1.."),
         (&["topic", "delete", "ghost", "spirit"], b"", 1, "error: unknown topic \"ghost\""),
