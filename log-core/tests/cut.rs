@@ -576,3 +576,40 @@ fn files_written_aside_and_never_renamed_are_swept() {
     home.open().stop();
     assert_eq!(home.names_with(".tmp"), [""; 0]);
 }
+
+/// A person who has removed a log file by mistake is told, once, and what is left is served.
+#[test]
+fn a_log_that_has_lost_its_first_segment_says_so_once() {
+    let home = segments_after_a_crash();
+    home.open().stop();
+    home.remove(LOG);
+    let log = home.open();
+    let first = log.offsets().log_start;
+    assert!(first > offset(0));
+    let [damage] = &log.report.damages[..] else { panic!("{:?}", log.report) };
+    assert!(damage.file.ends_with(LOG) && damage.detail.contains("no file holds offsets 0"));
+    log.stop();
+    let log = home.open();
+    assert_eq!((log.offsets().log_start, log.report.damages.len()), (first, 0));
+    log.stop();
+}
+
+/// Offsets that readers have committed are not given out again for other records.
+#[test]
+fn a_log_that_has_lost_every_segment_goes_on_behind_them() {
+    let home = segments_after_a_crash();
+    let log = home.open();
+    let end = log.offsets().log_end;
+    log.stop();
+    for name in home.names_with(".log") {
+        home.remove(&name);
+    }
+    let log = home.open();
+    assert_eq!((log.offsets().log_start, log.offsets().log_end), (end, end));
+    assert_eq!(log.report.damages.len(), 1, "{:?}", log.report);
+    log.put(&data("after", 1));
+    log.crash();
+    let log = home.open();
+    assert_eq!(log.values(), ["after.0"]);
+    log.stop();
+}

@@ -43,7 +43,7 @@ use crate::producer::ProducerStates;
 use crate::segment::{ActiveSegment, Segment};
 
 pub(crate) use indexes::build_indexes;
-use plan::Plan;
+use plan::{Plan, Way};
 pub(crate) use replay::write_snapshot;
 use run::Run;
 use survey::Survey;
@@ -110,8 +110,17 @@ pub(crate) fn recover(
     let log_start = crate::log_start::read(folder)?;
     survey.finish_deletions(folder, log_start)?;
     let checkpoint = LogCheckpoint::read(folder)?;
-    let Some(plan) = Plan::make(folder, &survey, log_start, checkpoint)? else {
-        return begin(folder, log_start, epoch);
+    let plan = match Plan::make(folder, &survey, log_start, checkpoint)? {
+        Way::Look(plan) => plan,
+        Way::Begin { at, lost: None } => return begin(folder, at, epoch),
+        Way::Begin { at, lost: Some(lost) } => {
+            // What producers had written is gone; that they had is of no use to anybody.
+            write_snapshot(folder, at, &ProducerStates::default())?;
+            let mut recovered = begin(folder, at, epoch)?;
+            recovered.report.found_as = FoundAs::Crashed;
+            recovered.report.damages.push(lost);
+            return Ok(recovered);
+        }
     };
     let mut run = Run::prepare(folder, &survey, plan)?;
     if run.plan.found_as == FoundAs::Crashed {

@@ -13,7 +13,7 @@ use crate::folder::Folder;
 use crate::leader_epoch::LeaderEpochCache;
 use crate::log_checkpoint::{LeftAs, LogCheckpoint};
 use crate::offsets::Tail;
-use crate::segment::{Check, IndexSlot, IndexSums, Indexes, Seal, Segment, WalkError};
+use crate::segment::{Check, FileName, IndexSlot, IndexSums, Indexes, Seal, Segment, WalkError};
 
 /// Pass 3: what need not be looked at, and where looking starts.
 #[derive(Debug)]
@@ -31,20 +31,40 @@ pub(super) struct Plan {
     pub(super) lost: Option<Damage>,
 }
 
+/// How a start goes on.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// With a new log from this offset on.
+    Begin { at: Offset, lost: Option<Damage> },
+    /// With what is there.
+    Look(Plan),
+}
+
 impl Plan {
-    /// `None` when there is no log.
     pub(super) fn make(
         folder: &Folder,
         survey: &Survey,
         log_start: Offset,
         checkpoint: Option<LogCheckpoint>,
-    ) -> Result<Option<Self>, FileError> {
+    ) -> Result<Way, FileError> {
         let floor = survey.floor(log_start);
-        let (state, file_end) = classify(folder, survey, floor, checkpoint.as_ref())?;
+        let (state, file_end) = match &checkpoint {
+            Some(checkpoint) if survey.logs.is_empty() => {
+                let is_kept = checkpoint.recovery_point.offset > log_start;
+                let state = if is_kept { Checkpoint::Ahead } else { Checkpoint::Deleted };
+                (state, FileEnd::Elsewhere)
+            }
+            checkpoint => classify(folder, survey, floor, checkpoint.as_ref())?,
+        };
         let logs = if survey.logs.is_empty() { Logs::None } else { Logs::Some };
         let decision = table::opening(logs, state, file_end);
         let found_as = match decision {
-            Decision::BeginAnew => return Ok(None),
+            Decision::BeginAnew => return Ok(Way::Begin { at: log_start, lost: None }),
+            Decision::ReportAndBeginBehind => {
+                let known = checkpoint.as_ref();
+                let at = known.map_or(log_start, |known| known.recovery_point.offset);
+                return Ok(Way::Begin { at, lost: Some(all_gone(folder, log_start, at)) });
+            }
             Decision::ScanNothing => FoundAs::Clean,
             _ => FoundAs::Crashed,
         };
@@ -63,11 +83,19 @@ impl Plan {
         let active_since = trusted.as_ref().and_then(|checkpoint| checkpoint.active_since);
         let indexes = trusted.as_ref().map(|checkpoint| checkpoint.indexes);
         let epochs = trusted.map(|checkpoint| checkpoint.epochs);
-        Ok(Some(Self { found_as, from, active_since, indexes, epochs, floor, lost }))
+        Ok(Way::Look(Self { found_as, from, active_since, indexes, epochs, floor, lost }))
     }
 }
 
-/// Holds the checkpoint against the log files.
+fn all_gone(folder: &Folder, from: Offset, to: Offset) -> Damage {
+    Damage {
+        file: folder.path_of(&FileName::Log(from)),
+        position: 0,
+        detail: format!("no log file is left of offsets {from} to {to}, which were synced"),
+    }
+}
+
+/// Holds the checkpoint against the log files, of which there are some.
 fn classify(
     folder: &Folder,
     survey: &Survey,
@@ -170,7 +198,6 @@ mod tests {
 
     use super::*;
     use crate::io::{Disk, OpenMode};
-    use crate::segment::FileName;
 
     fn offset(value: i64) -> Offset {
         Offset::new(value).unwrap()
@@ -202,6 +229,18 @@ mod tests {
             log.set_len(*bytes).unwrap();
         }
         (root, folder, Survey { logs, ..Survey::default() })
+    }
+
+    fn look(
+        folder: &Folder,
+        survey: &Survey,
+        log_start: i64,
+        checkpoint: Option<LogCheckpoint>,
+    ) -> Plan {
+        match Plan::make(folder, survey, offset(log_start), checkpoint).unwrap() {
+            Way::Look(plan) => plan,
+            Way::Begin { .. } => panic!("there are log files"),
+        }
     }
 
     /// Where looking starts, row by row: what the checkpoint says, which segments are sealed,
@@ -241,8 +280,7 @@ mod tests {
         for (checkpoint, sealed, log_start, found_as, from) in rows {
             let what = format!("{checkpoint:?}, sealed {sealed:?}, start {log_start}");
             let (_root, folder, survey) = folder(sealed);
-            let plan =
-                Plan::make(&folder, &survey, offset(log_start), checkpoint).unwrap().unwrap();
+            let plan = look(&folder, &survey, log_start, checkpoint);
             assert_eq!((plan.found_as, plan.from), (found_as, from), "{what}");
         }
     }
@@ -260,17 +298,30 @@ mod tests {
         for (recovery_point, log_start, is_lost) in rows {
             let (_root, folder, survey) = folder(&[]);
             let checkpoint = Some(checkpoint(LeftAs::Running, recovery_point));
-            let plan =
-                Plan::make(&folder, &survey, offset(log_start), checkpoint).unwrap().unwrap();
+            let plan = look(&folder, &survey, log_start, checkpoint);
             assert_eq!(plan.lost.is_some(), is_lost, "{recovery_point:?}");
         }
     }
 
+    /// Offsets that were given out are not given out again for other records.
     #[test]
-    fn a_folder_without_a_log_needs_no_plan() {
+    fn a_log_without_files_goes_on_behind_what_was_synced() {
         let (_root, folder, _) = folder(&[]);
-        let checkpoint = Some(checkpoint(LeftAs::Clean, tail(20, 300)));
-        let plan = Plan::make(&folder, &Survey::default(), offset(0), checkpoint).unwrap();
-        assert!(plan.is_none());
+        let begin = |log_start, checkpoint| match Plan::make(
+            &folder,
+            &Survey::default(),
+            offset(log_start),
+            checkpoint,
+        )
+        .unwrap()
+        {
+            Way::Begin { at, lost } => (at.get(), lost.is_some()),
+            Way::Look(_) => panic!("there is nothing to look at"),
+        };
+        let known = || Some(checkpoint(LeftAs::Clean, tail(20, 300)));
+        assert_eq!(begin(0, None), (0, false));
+        assert_eq!(begin(7, None), (7, false));
+        assert_eq!(begin(0, known()), (20, true));
+        assert_eq!(begin(20, known()), (20, false), "all of it had been deleted");
     }
 }

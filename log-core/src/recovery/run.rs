@@ -237,6 +237,25 @@ impl Run {
         Ok(())
     }
 
+    /// The log's start, and a word about what was before it and is not there.
+    fn note_missing_start(&mut self, folder: &Folder, log_start: Offset) -> Offset {
+        let first = self.segments[0].base();
+        if first <= log_start {
+            return log_start;
+        }
+        self.report.damages.push(Damage {
+            file: folder.path_of(&FileName::Log(log_start)),
+            position: 0,
+            detail: format!(
+                "no file holds offsets {log_start} to {first}: they are lost, or were deleted \
+                 while the disk was full"
+            ),
+        });
+        // Told once. Where it cannot be noted, it is told again.
+        let _ = crate::log_start::write(folder, first);
+        first
+    }
+
     pub(super) fn finish(
         mut self,
         folder: &Folder,
@@ -247,7 +266,7 @@ impl Run {
         let last = self.segments.last().map(Arc::clone).expect("a plan has at least one segment");
         let end = Tail { offset: last.next_offset(), segment: last.base(), position: last.end() };
         self.replay.epochs.assign(epoch, end.offset);
-        let log_start = log_start.max(self.segments[0].base());
+        let log_start = self.note_missing_start(folder, log_start);
         // Of a segment whose age got lost, it counts from now on.
         let known = self.plan.active_since.filter(|_| last.base() == self.plan.from.segment);
         let active_since = known.or((end.position > 0).then_some(now));

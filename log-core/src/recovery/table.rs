@@ -41,6 +41,7 @@ pub(super) enum FileEnd {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Decision {
     BeginAnew,
+    ReportAndBeginBehind,
     ScanNothing,
     ScanFromRecoveryPoint,
     ScanBehindSeals,
@@ -56,13 +57,25 @@ pub(super) struct Opening {
     reason: &'static str,
 }
 
-const OPENINGS: [Opening; 8] = [
+const OPENINGS: [Opening; 9] = [
     Opening {
         logs: Logs::None,
-        checkpoint: &[],
+        checkpoint: &[Checkpoint::Absent, Checkpoint::Deleted],
         file_end: None,
         decision: Decision::BeginAnew,
-        reason: "a log's folder never loses its last segment otherwise",
+        reason: "nothing was kept here yet",
+    },
+    Opening {
+        logs: Logs::None,
+        checkpoint: &[
+            Checkpoint::Ahead,
+            Checkpoint::Misplaced,
+            Checkpoint::Running,
+            Checkpoint::Clean,
+        ],
+        file_end: None,
+        decision: Decision::ReportAndBeginBehind,
+        reason: "every segment is gone: their offsets must not be given out again",
     },
     Opening {
         logs: Logs::Some,
@@ -251,6 +264,7 @@ impl fmt::Display for Opening {
         };
         let checkpoint = match self.checkpoint {
             [] => "–",
+            [Checkpoint::Absent, Checkpoint::Deleted] => "none, or of what is deleted",
             [Checkpoint::Absent, ..] => "none, torn or damaged",
             [Checkpoint::Deleted, ..] => "names a deleted segment",
             [Checkpoint::Ahead, ..] => "names bytes that are not there",
@@ -260,6 +274,7 @@ impl fmt::Display for Opening {
         };
         let decision = match self.decision {
             Decision::BeginAnew => "a new log, from `log-start` on",
+            Decision::ReportAndBeginBehind => "report it, a new log from the recovery point on",
             Decision::ScanNothing => "scan nothing",
             Decision::ScanFromRecoveryPoint => "scan from the recovery point",
             Decision::ScanBehindSeals => "scan behind the last seal",
