@@ -135,18 +135,6 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
-        name: "group.min.session.timeout.ms",
-        unit: "ms",
-        default: "6000",
-        doc: "The shortest session that a member of a group may ask for.",
-        set: |config, text| {
-            let sessions = &mut config.groups.session_timeout;
-            let longest = u64::try_from(sessions.end().as_millis()).unwrap_or(u64::MAX);
-            *sessions = millis(text, 1..=longest)?..=*sessions.end();
-            Ok(())
-        },
-    },
-    Setting {
         name: "offsets.retention.minutes",
         unit: "minutes",
         default: "10080",

@@ -4,6 +4,9 @@
 //! (version 2 and later), in all. Where nothing is committed the offset is -1, and that is no
 //! error. Version 8 and later ask for many groups at a time, version 10 names topics by id.
 //!
+//! A member of a consumer group that says who it is (version 9 and later) must be at its current
+//! epoch: its partitions may be another's by now.
+//!
 //! An error of a whole group stands beside it; in version 1, beside each of its partitions.
 //! `require_stable` holds by itself as long as no transaction commits offsets.
 
@@ -18,6 +21,7 @@ use log_proto::kafka::{ErrorCode, Str, Uuid};
 use log_proto::types::LeaderEpoch;
 
 use super::{TopicRef, topic_of, wire_id};
+use crate::broker::group_members::{MemberEpoch, MemberId};
 use crate::broker::{GroupId, GroupOffset, Stability};
 use crate::kafka::Context;
 use crate::kafka::error::{Refusal, number};
@@ -85,8 +89,17 @@ async fn fetch(
     stability: Stability,
     group: &OffsetFetchRequestGroup,
 ) -> Result<Vec<GroupOffset>, Refusal> {
-    let group = GroupId::new(group.group_id.as_str())?;
-    Ok(context.broker.fetch_group_offsets(&context.principal, group, stability).await?)
+    let id = GroupId::new(group.group_id.as_str())?;
+    if let Some((member, epoch)) = fetcher(group) {
+        context.broker.check_fetcher(&id, &member, epoch)?;
+    }
+    Ok(context.broker.fetch_group_offsets(&context.principal, id, stability).await?)
+}
+
+/// Who asks, if it says so (version 9 and later).
+fn fetcher(group: &OffsetFetchRequestGroup) -> Option<(MemberId, MemberEpoch)> {
+    let member = MemberId::new(group.member_id.as_ref()?.as_str())?;
+    Some((member, MemberEpoch::new(group.member_epoch)?))
 }
 
 /// Those that were asked for, with or without an offset.
@@ -207,7 +220,9 @@ fn alone(version: i16, group: OffsetFetchResponseGroup) -> OffsetFetchResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::handlers::consumer_group_heartbeat;
     use crate::kafka::handlers::testing::{Rig, assert_encodes, code};
+    use log_proto::kafka::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
     use log_proto::types::Offset;
 
     async fn rig() -> Rig {
@@ -292,6 +307,32 @@ mod tests {
                 _ => (vec![], invalid),
             };
             assert_eq!(flat(&response), expected, "version {version}");
+        }
+    }
+
+    /// Goal: a consumer that was fenced does not go on from offsets that are no longer its own.
+    #[tokio::test]
+    async fn a_consumer_of_another_epoch_is_refused() {
+        let rig = rig().await;
+        let joining = ConsumerGroupHeartbeatRequest {
+            group_id: "k".into(),
+            member_id: "m".into(),
+            rebalance_timeout_ms: 10_000,
+            subscribed_topic_names: Some(vec!["t".into()]),
+            topic_partitions: Some(Vec::new()),
+            ..Default::default()
+        };
+        let joined = consumer_group_heartbeat::handle(&rig.context, 1, &joining).await;
+        let mut asked = request(&rig, "k", None);
+        for (member, epoch, expected) in [
+            ("m", joined.member_epoch, ErrorCode::None),
+            ("m", joined.member_epoch + 1, ErrorCode::StaleMemberEpoch),
+            ("n", joined.member_epoch, ErrorCode::UnknownMemberId),
+        ] {
+            asked.groups[0].member_id = Some(member.into());
+            asked.groups[0].member_epoch = epoch;
+            let response = handle(&rig.context, 9, &asked).await;
+            assert_eq!(flat(&response).1, expected, "{member} at {epoch}");
         }
     }
 
