@@ -80,6 +80,10 @@ pub(crate) fn hint_for_refusal(refusal: &BrokerError) -> Option<&'static str> {
         ErrorCode::MessageTooLarge => {
             Some("`cairn topic config set TOPIC max.message.bytes=BYTES` lets larger ones in")
         }
+        ErrorCode::GroupIdNotFound => Some("`cairn group list` shows what there is"),
+        ErrorCode::NonEmptyGroup | ErrorCode::GroupSubscribedToTopic => {
+            Some("`cairn group describe` shows its members and where they run")
+        }
         _ => None,
     }
 }

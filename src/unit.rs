@@ -46,6 +46,18 @@ fn plural(noun: &str) -> &'static str {
     if noun.ends_with("ch") { "es" } else { "s" }
 }
 
+/// A duration in its two largest units: `250ms`, `12s`, `3m 12s`, `2h 5m`, `4d 0h`.
+pub(crate) fn show_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{}ms", duration.as_millis()),
+        1..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +77,16 @@ mod tests {
         {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn durations_are_shown_in_their_two_largest_units() {
+        for (seconds, shown) in
+            [(59, "59s"), (60, "1m 0s"), (3_599, "59m 59s"), (7_500, "2h 5m"), (86_400, "1d 0h")]
+        {
+            assert_eq!(show_duration(Duration::from_secs(seconds)), shown);
+        }
+        assert_eq!(show_duration(Duration::from_millis(999)), "999ms");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Topics, their configs, and what lies in their partitions.
+//! Topics, their configs, and what lies in their partitions; groups are in [`crate::groups`].
 //!
 //! The rule: one request, one attempt. An administrator wants to know that the broker is away
 //! rather than wait for it, and not every request here may be repeated blindly: a topic that was
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{connection::Connection, error::RequestError, producer::Durability};
 
 /// How long a request may take: deleting a large topic is the slowest.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Manages a broker. Cheap to clone.
 ///
@@ -34,7 +34,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Admin {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 /// A topic to create.
@@ -383,6 +383,6 @@ fn config_entry(wire: v1::ConfigEntry) -> ConfigEntry {
     }
 }
 
-fn not_empty(text: String) -> Option<String> {
+pub(crate) fn not_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }

@@ -48,7 +48,7 @@ impl Client {
         ConsumerBuilder::new(self.connection.clone())
     }
 
-    /// Topics, their configs and offsets.
+    /// Topics, their configs and offsets, and groups.
     pub fn admin(&self) -> Admin {
         Admin::new(self.connection.clone())
     }

@@ -499,4 +499,8 @@ not_faked! {
     alter_configs(AlterConfigsRequest) -> AlterConfigsResponse;
     list_offsets(ListOffsetsRequest) -> ListOffsetsResponse;
     describe_broker(DescribeBrokerRequest) -> DescribeBrokerResponse;
+    list_groups(ListGroupsRequest) -> ListGroupsResponse;
+    describe_group(DescribeGroupRequest) -> DescribeGroupResponse;
+    delete_group(DeleteGroupRequest) -> DeleteGroupResponse;
+    delete_group_offsets(DeleteGroupOffsetsRequest) -> DeleteGroupOffsetsResponse;
 }

@@ -25,7 +25,7 @@
 //!
 //! - [`Producer`]: batches, compresses, retries; idempotent unless told otherwise.
 //! - [`Consumer`]: reads partitions from where it is told, with a bound on what is on its way.
-//! - [`Admin`]: topics, their configs and offsets.
+//! - [`Admin`]: topics, their configs and offsets; groups, their members and lag.
 //!
 //! The rule: nothing is retried that could happen twice, and no error leaves open whether
 //! something happened without saying so. Everything runs on the caller's Tokio runtime; only a
@@ -38,6 +38,7 @@ mod consumer;
 mod error;
 #[cfg(test)]
 mod fake;
+mod groups;
 mod metadata;
 mod offsets;
 mod producer;
@@ -55,6 +56,10 @@ pub use consumer::{
     Edge, Event, Isolation, StartAt,
 };
 pub use error::{BrokerError, ErrorCode, RequestError};
+pub use groups::{
+    DeletedGroupOffset, GroupDescription, GroupKind, GroupMember, GroupPartition, GroupState,
+    GroupSummary, TopicPartitions,
+};
 pub use log_proto::{
     record::{Compression, Header},
     types,

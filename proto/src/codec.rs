@@ -85,6 +85,14 @@ bounded_by_their_length!(
     ListOffsetsResponse,
     DescribeBrokerRequest,
     DescribeBrokerResponse,
+    ListGroupsRequest,
+    ListGroupsResponse,
+    DescribeGroupRequest,
+    DescribeGroupResponse,
+    DeleteGroupRequest,
+    DeleteGroupResponse,
+    DeleteGroupOffsetsRequest,
+    DeleteGroupOffsetsResponse,
 );
 
 /// Goes over the message that the next `len` bytes are. Of each length-delimited field, `visit` is

@@ -2,6 +2,7 @@
 
 mod config;
 mod consume;
+mod group;
 mod produce;
 mod segment;
 mod serve;
@@ -45,6 +46,7 @@ enum Command {
     Topic(topic::TopicArgs),
     Produce(produce::ProduceArgs),
     Consume(consume::ConsumeArgs),
+    Group(group::GroupArgs),
     Segment(segment::SegmentArgs),
     Config(config::ConfigArgs),
 }
@@ -59,6 +61,7 @@ impl Cli {
             Command::Topic(args) => client_command(topic::run(args)),
             Command::Produce(args) => client_command(produce::run(args)),
             Command::Consume(args) => client_command(consume::run(args)),
+            Command::Group(args) => client_command(group::run(args)),
             Command::Segment(args) => segment::run(args),
             Command::Config(args) => config::run(args),
         }

@@ -26,10 +26,10 @@ use crate::traces::anonymous_bytes;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A Kafka client without any manners.
-struct Client(TcpStream);
+pub(crate) struct Client(TcpStream);
 
 impl Client {
-    fn of(broker: &Broker) -> Self {
+    pub(crate) fn of(broker: &Broker) -> Self {
         let stream = TcpStream::connect(&broker.kafka).expect("the port is open");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         Self(stream)
@@ -40,7 +40,7 @@ impl Client {
         let _ = self.0.write_all(bytes);
     }
 
-    fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+    pub(crate) fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         self.send(&frame(version, request));
         self.answer::<R>(version)
     }

@@ -10,6 +10,7 @@ mod support;
 mod bad_bytes;
 mod bad_requests;
 mod cli_files;
+mod cli_groups;
 mod cli_records;
 mod health;
 mod kafka_port;

@@ -167,7 +167,11 @@ impl Broker {
         Ok((key, committed))
     }
 
-    fn partition_key(&self, topic: &str, partition: u32) -> Result<TopicPartition, LookupError> {
+    pub(super) fn partition_key(
+        &self,
+        topic: &str,
+        partition: u32,
+    ) -> Result<TopicPartition, LookupError> {
         let topic = self.inner.topics.get(topic)?;
         let count = topic.partitions.len();
         if partition as usize >= count {

@@ -12,12 +12,14 @@
 //! - [`admin`]: topics come, change and go.
 //! - [`groups`]: offsets are committed and fetched.
 //! - [`group_members`]: members join groups and leave them.
+//! - [`group_progress`]: how far groups have come, beside what there is to read.
 //! - [`partitions`]: a topic gets more of them, and loses its first records.
 //! - [`reading`]: where reading begins, and which offsets there are.
 //! - [`startup`], [`stop`]: from a folder to a broker and back.
 
 mod admin;
 pub mod group_members;
+mod group_progress;
 mod groups;
 mod partitions;
 mod reading;
@@ -39,6 +41,7 @@ use log_proto::types::{LeaderEpoch, Producer, ProducerEpoch, ProducerId, Timesta
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use admin::{CreatedTopic, Mode};
+pub use group_progress::{DescribeGroupError, DescribedGroup, GroupPartition, GroupProgress, Lag};
 pub use groups::{
     CommitError, CommitOffsets, Committer, DeleteOffsetRefusal, DeleteOffsetsError, GroupId,
     GroupOffset, Keep, OffsetRefusal, Stability,

@@ -1,4 +1,5 @@
-//! The Admin service: topics, their configs, and what lies in their partitions.
+//! The Admin service: topics, their configs, and what lies in their partitions. What it says of
+//! groups is in [`super::groups`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::topics::{PartitionState, Topic, TopicKind};
 /// The Admin service upon a broker.
 #[derive(Clone)]
 pub(crate) struct AdminService {
-    broker: Broker,
+    pub(super) broker: Broker,
 }
 
 impl AdminService {
@@ -264,5 +265,39 @@ impl Admin for AdminService {
             topics: user.clone().count() as u64,
             partitions: user.map(|topic| topic.partitions.len() as u64).sum(),
         }))
+    }
+
+    async fn list_groups(
+        &self,
+        request: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        let groups = self.groups(&super::principal_of(&request)).await?;
+        Ok(Response::new(v1::ListGroupsResponse { groups }))
+    }
+
+    async fn describe_group(
+        &self,
+        request: Request<v1::DescribeGroupRequest>,
+    ) -> Result<Response<v1::DescribeGroupResponse>, Status> {
+        let principal = super::principal_of(&request);
+        Ok(Response::new(self.group(&principal, &request.into_inner().group).await?))
+    }
+
+    async fn delete_group(
+        &self,
+        request: Request<v1::DeleteGroupRequest>,
+    ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
+        let principal = super::principal_of(&request);
+        self.forget_group(&principal, &request.into_inner().group).await?;
+        Ok(Response::new(v1::DeleteGroupResponse {}))
+    }
+
+    async fn delete_group_offsets(
+        &self,
+        request: Request<v1::DeleteGroupOffsetsRequest>,
+    ) -> Result<Response<v1::DeleteGroupOffsetsResponse>, Status> {
+        let principal = super::principal_of(&request);
+        let results = self.delete_offsets(&principal, request.into_inner()).await?;
+        Ok(Response::new(v1::DeleteGroupOffsetsResponse { results }))
     }
 }

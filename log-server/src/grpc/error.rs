@@ -17,10 +17,12 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
+use crate::broker::group_members::DeleteGroupError;
+use crate::broker::{DeleteOffsetRefusal, DeleteOffsetsError, DescribeGroupError};
 use crate::error::{
     AlterConfigsError, CommitOffsetsError, CoordinatorError, CreateTopicError, DeleteTopicError,
-    FetchOffsetsError, InitProducerError, ListOffsetsError, LookupError, NotCommitted,
-    ProduceError, StartError,
+    FetchOffsetsError, GroupIdError, InitProducerError, ListOffsetsError, LookupError,
+    NotCommitted, ProduceError, StartError,
 };
 use crate::partition::Partition;
 
@@ -77,6 +79,11 @@ impl Refusal {
 
     fn with_unknown_effect(self) -> Self {
         Self { effect: Effect::Unknown, ..self }
+    }
+
+    /// A coordinator was only asked, so nothing has happened.
+    pub(crate) fn unread(error: &CoordinatorError) -> Self {
+        Self { effect: Effect::None, ..coordinator(error) }
     }
 
     /// As a message in a stream.
@@ -153,7 +160,9 @@ fn class_of(code: ErrorCode) -> (Code, Retry) {
         ErrorCode::OutOfOrderSequenceNumber
         | ErrorCode::InvalidProducerEpoch
         | ErrorCode::UnknownProducerId
-        | ErrorCode::InvalidTxnState => (Code::FailedPrecondition, IsFutile),
+        | ErrorCode::InvalidTxnState
+        | ErrorCode::NonEmptyGroup
+        | ErrorCode::GroupSubscribedToTopic => (Code::FailedPrecondition, IsFutile),
         ErrorCode::FencedLeaderEpoch => (Code::FailedPrecondition, MayHelp),
         ErrorCode::DiskFull | ErrorCode::Throttled => (Code::ResourceExhausted, MayHelp),
         ErrorCode::KafkaStorageError | ErrorCode::ShuttingDown => (Code::Unavailable, MayHelp),
@@ -318,9 +327,10 @@ impl From<CommitOffsetsError> for Refusal {
         let code = match &error {
             CommitOffsetsError::Group(_) => ErrorCode::InvalidGroupId,
             CommitOffsetsError::Lookup(lookup) => return lookup.clone().into(),
-            CommitOffsetsError::TooMany { .. }
-            | CommitOffsetsError::MetadataTooLong { .. }
-            | CommitOffsetsError::HasMembers => ErrorCode::InvalidRequest,
+            CommitOffsetsError::TooMany { .. } | CommitOffsetsError::MetadataTooLong { .. } => {
+                ErrorCode::InvalidRequest
+            }
+            CommitOffsetsError::HasMembers => ErrorCode::NonEmptyGroup,
             CommitOffsetsError::Full => ErrorCode::Throttled,
             CommitOffsetsError::Coordinator(failed) => return coordinator(failed),
             CommitOffsetsError::Stopping(_) => ErrorCode::ShuttingDown,
@@ -333,8 +343,56 @@ impl From<FetchOffsetsError> for Refusal {
     fn from(error: FetchOffsetsError) -> Self {
         match &error {
             FetchOffsetsError::Group(_) => Self::of(ErrorCode::InvalidGroupId, &error),
-            FetchOffsetsError::Coordinator(failed) => {
-                Self { effect: Effect::None, ..coordinator(failed) }
+            FetchOffsetsError::Coordinator(failed) => Self::unread(failed),
+        }
+    }
+}
+
+impl From<GroupIdError> for Refusal {
+    fn from(error: GroupIdError) -> Self {
+        Self::of(ErrorCode::InvalidGroupId, &error)
+    }
+}
+
+impl From<DescribeGroupError> for Refusal {
+    fn from(error: DescribeGroupError) -> Self {
+        match error {
+            DescribeGroupError::UnknownGroup { .. } => Self::of(ErrorCode::GroupIdNotFound, &error),
+            DescribeGroupError::Offsets(offsets) => offsets.into(),
+        }
+    }
+}
+
+impl From<DeleteGroupError> for Refusal {
+    fn from(error: DeleteGroupError) -> Self {
+        let code = match &error {
+            DeleteGroupError::UnknownGroup { .. } => ErrorCode::GroupIdNotFound,
+            DeleteGroupError::NonEmptyGroup { .. } => ErrorCode::NonEmptyGroup,
+            DeleteGroupError::Coordinator(failed) => return coordinator(failed),
+            DeleteGroupError::Stopping(_) => ErrorCode::ShuttingDown,
+        };
+        Self::of(code, &error)
+    }
+}
+
+impl From<DeleteOffsetsError> for Refusal {
+    fn from(error: DeleteOffsetsError) -> Self {
+        let code = match &error {
+            DeleteOffsetsError::UnknownGroup { .. } => ErrorCode::GroupIdNotFound,
+            DeleteOffsetsError::NonEmptyGroup { .. } => ErrorCode::NonEmptyGroup,
+            DeleteOffsetsError::Coordinator(failed) => return coordinator(failed),
+            DeleteOffsetsError::Stopping(_) => ErrorCode::ShuttingDown,
+        };
+        Self::of(code, &error)
+    }
+}
+
+impl From<DeleteOffsetRefusal> for Refusal {
+    fn from(error: DeleteOffsetRefusal) -> Self {
+        match error {
+            DeleteOffsetRefusal::Lookup(lookup) => lookup.into(),
+            DeleteOffsetRefusal::SubscribedToTopic => {
+                Self::of(ErrorCode::GroupSubscribedToTopic, &error)
             }
         }
     }

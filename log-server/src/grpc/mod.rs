@@ -9,6 +9,7 @@ mod consumer;
 mod convert;
 mod delivery;
 mod error;
+mod groups;
 mod producer;
 mod pump;
 mod streams;

@@ -6,6 +6,7 @@
 mod admin;
 mod bad_input;
 mod consume;
+mod groups;
 mod house;
 mod http;
 mod lifecycle;
