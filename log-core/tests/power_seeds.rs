@@ -18,7 +18,7 @@ use common::power::{Honesty, PoweredDisk, Random, Tally, TroubleKind};
 use common::{Data, IDENTITY, LAZY, NOW, Seen, TestClock, data, offset, producer, take};
 use log_core::record::{EndTxnKind, EndTxnMarker, end_txn_marker};
 use log_core::{
-    AppendError, AppendKind, AppendOrigin, Appended, Clock, Committer, CoordinatorEpoch,
+    AppendError, AppendKind, AppendOrigin, Appended, Clock, Committer, CoordinatorEpoch, Damage,
     FlushPolicy, FoundAs, Isolation, LeaderEpoch, Log, LogConfig, OpenError, OpenLog,
     ProducerStateError,
 };
@@ -503,9 +503,16 @@ impl Run {
         };
         let (log, report) = Log::open(open)?;
         self.say(|| format!("{report:?}"));
-        assert_eq!(report.damages, [], "nothing durable is damaged");
+        let told = |damage: &&Damage| !self.may_be_told(damage);
+        let damages: Vec<_> = report.damages.iter().filter(told).collect();
+        assert_eq!(damages, [] as [&Damage; 0], "nothing durable is damaged");
         self.log = Some(log);
         Ok(report.found_as)
+    }
+
+    /// A full disk could not note where the log starts when its first segments were deleted.
+    fn may_be_told(&self, damage: &Damage) -> bool {
+        self.was_full && damage.detail.contains("deleted while the disk was full")
     }
 
     /// What must be true of every log that opens.
