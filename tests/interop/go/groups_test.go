@@ -180,16 +180,21 @@ func TestKill9LosesNothingAcknowledged(t *testing.T) {
 	var read []*kgo.Record
 	for round := range 3 {
 		var sent sync.WaitGroup
+		var once sync.Once
+		// A client that is cut off before its first answer believes that it lacks a password.
+		first := make(chan struct{})
 		for _, record := range numbered(topic, round*1000, round*1000+1000) {
 			sent.Add(1)
 			client.Produce(within(t), record, func(_ *kgo.Record, err error) {
 				defer sent.Done()
+				once.Do(func() { close(first) })
 				if err != nil {
 					t.Errorf("%s: %v", record.Value, err)
 				}
 			})
 		}
 		if round < 2 {
+			<-first
 			killBroker(t)
 		}
 		sent.Wait()
