@@ -99,19 +99,25 @@ pub fn segments(path: &Path) -> Result<Vec<SegmentStat>, InspectError> {
 /// `progress` is told how many bytes have been read so far.
 pub fn verify(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<VerifyReport, InspectError> {
     let mut report = VerifyReport::default();
-    let mut expected_base: Option<Offset> = None;
-    for file in log_files(path)? {
+    if path.is_dir() {
+        let folder = Folder::new(path.to_path_buf(), Arc::new(Disk));
+        report.damages.extend(crate::recovery::missing(&folder)?);
+    }
+    let files = match log_files(path) {
+        // They are what is missing.
+        Err(InspectError::NoLog(_)) if !report.damages.is_empty() => Vec::new(),
+        files => files?,
+    };
+    let mut before: Option<(Opened, Offset)> = None;
+    for file in files {
         let opened = Opened::open(&file)?;
-        if let Some(expected) = expected_base.filter(|expected| *expected != opened.base) {
-            report.damages.push(opened.damage(
-                0,
-                format!(
-                    "the segment starts at offset {}, the one before ends before {expected}",
-                    opened.base
-                ),
-            ));
+        if let Some((before, end)) = before.filter(|(_, end)| *end != opened.base) {
+            let next = opened.base;
+            let detail = format!("it ends before offset {end}, and the next starts at {next}");
+            report.damages.push(before.damage(before.len, detail));
         }
-        expected_base = Some(opened.verify(&mut report, progress)?);
+        let end = opened.verify(&mut report, progress)?;
+        before = Some((opened, end));
         report.segments += 1;
     }
     Ok(report)

@@ -87,6 +87,24 @@ fn what_is_missing_is_found() {
 }
 
 #[test]
+fn what_was_synced_and_is_in_no_log_file_is_found() {
+    let home = segments();
+    let whole = common::contents(&home.folder());
+    let (first, last) = (&home.names_with(".log")[0], &home.last_log());
+    home.put(last, b"");
+    let damages = verify(&home).damages;
+    assert!(matches!(&damages[..], [damage, ..] if damage.file.ends_with(last)), "{damages:?}");
+    home.restore(&whole);
+    home.names_with(".log").iter().for_each(|log| home.remove(log));
+    let damages = verify(&home).damages;
+    assert!(matches!(&damages[..], [damage] if damage.file.ends_with(first)), "{damages:?}");
+    home.restore(&whole);
+    home.put("log-start", &whole[first]);
+    let damages = verify(&home).damages;
+    assert!(matches!(&damages[..], [damage] if damage.file.ends_with("log-start")), "{damages:?}");
+}
+
+#[test]
 fn what_is_no_log_is_refused_by_name() {
     let home = Home::new();
     std::fs::create_dir(home.folder()).unwrap();

@@ -33,14 +33,14 @@ use std::sync::Arc;
 
 use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
 
-use crate::error::{Damage, OpenError, ReadError};
+use crate::error::{Damage, FileError, OpenError, ReadError};
 use crate::folder::Folder;
 use crate::leader_epoch::LeaderEpochCache;
 use crate::log::Rolled;
 use crate::log_checkpoint::LogCheckpoint;
 use crate::offsets::Tail;
 use crate::producer::ProducerStates;
-use crate::segment::{ActiveSegment, Segment};
+use crate::segment::{ActiveSegment, FileName, Segment};
 
 pub(crate) use indexes::build_indexes;
 use plan::{Plan, Way};
@@ -136,6 +136,24 @@ pub(crate) fn recover(
         run.begin_again(folder, log_start)?;
     }
     run.finish(folder, log_start, epoch, now)
+}
+
+/// What was synced, as far as the folder knows, and is not in its log files. Changes nothing.
+pub(crate) fn missing(folder: &Folder) -> Result<Option<Damage>, FileError> {
+    let log_start = match crate::log_start::read(folder) {
+        Ok(log_start) => log_start,
+        Err(OpenError::Damaged(damage)) => return Ok(Some(damage)),
+        Err(error) => {
+            let file = folder.path_of(&FileName::LogStart);
+            return Ok(Some(Damage { file, position: 0, detail: error.to_string() }));
+        }
+    };
+    let survey = Survey::of(folder)?;
+    let checkpoint = LogCheckpoint::read(folder)?;
+    Ok(match Plan::make(folder, &survey, log_start, checkpoint)? {
+        Way::Look(plan) => plan.lost,
+        Way::Begin { lost, .. } => lost,
+    })
 }
 
 /// A folder without a log gets its first, empty segment.
