@@ -89,6 +89,15 @@ fn produce(topic: &str, records: Bytes) -> ProduceRequest {
     }
 }
 
+/// From the start of the only partition, with more patience than the test has.
+fn fetch(topic: &str, min_bytes: i32) -> FetchRequest {
+    let partition = FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() };
+    let partitions = vec![partition];
+    let topic = FetchTopic { topic: topic.into(), partitions, ..Default::default() };
+    let max_wait_ms = i32::try_from(2 * PATIENCE.as_millis()).expect("less than a minute");
+    FetchRequest { max_wait_ms, min_bytes, topics: vec![topic], ..Default::default() }
+}
+
 /// Where the part of a batch begins that is its producer's alone.
 const MAGIC_AT: usize = 16;
 
@@ -259,6 +268,36 @@ fn a_batch_that_was_damaged_on_its_way_is_refused_and_not_stored() {
     assert_eq!(outcome(&client.ask(9, &produce("t", batch(3, Compression::Zstd)))), (0, 0));
 }
 
+#[test]
+fn a_topic_that_is_asked_for_often_is_described_once() {
+    let data = data_folder();
+    let broker = Broker::start(data.path());
+    let mut client = Client::of(&broker);
+    create(&mut client, "t");
+    let named = MetadataRequestTopic { name: Some("t".into()), ..Default::default() };
+    let topics = Some(vec![named; 100_000]);
+    let response = client.ask(12, &MetadataRequest { topics, ..Default::default() });
+    assert_eq!(response.topics.len(), 1);
+}
+
+#[test]
+fn a_fetch_that_waits_for_much_is_answered_once_it_is_there() {
+    let data = data_folder();
+    let broker = Broker::start(data.path());
+    let (mut reader, mut writer) = (Client::of(&broker), Client::of(&broker));
+    create(&mut writer, "t");
+    let records: Bytes = batch_of(compressed(Compression::None), &[&[7_u8; 100_000][..]]).into();
+    assert_eq!(outcome(&writer.ask(9, &produce("t", records.clone()))), (0, 0));
+    let wanted = fetch("t", i32::try_from(3 * records.len()).expect("a batch is small"));
+    reader.send(&frame(12, &wanted));
+    for offset in 1..3 {
+        assert_eq!(outcome(&writer.ask(9, &produce("t", records.clone()))), (0, offset));
+    }
+    let response = reader.answer::<FetchRequest>(12);
+    let fetched = response.responses[0].partitions[0].records.as_ref().expect("records");
+    assert_eq!(fetched.len(), 3 * records.len());
+}
+
 /// One house, two doors: bytes in through one, the same records out through the other.
 #[tokio::test]
 async fn what_is_written_through_one_door_is_read_through_the_other() {
@@ -279,15 +318,7 @@ async fn what_is_written_through_one_door_is_read_through_the_other() {
         assert_eq!(outcome(&client.ask(9, &produce("t", batch.clone()))).0, 0);
     }
     assert_eq!(doors.read("t").await.len(), 20);
-    let partition = FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() };
-    let topic = FetchTopic { topic: "t".into(), partitions: vec![partition], ..Default::default() };
-    let request = FetchRequest {
-        max_wait_ms: 10_000,
-        min_bytes: 1,
-        topics: vec![topic],
-        ..Default::default()
-    };
-    let response = client.ask(12, &request);
+    let response = client.ask(12, &fetch("t", 1));
     let fetched = &response.responses[0].partitions[0];
     assert_eq!((fetched.error_code, fetched.high_watermark), (0, 20));
     let mut rest = fetched.records.clone().expect("records");

@@ -56,6 +56,7 @@ pub(in crate::kafka) async fn handle(
     };
     let asked = resolve(&context.broker, &terms, &plan);
     let outcomes = fetch(&context.broker, &terms, &asked).await;
+    count(&asked, &outcomes);
     respond(context, terms.isolation, &plan, outcomes)
 }
 
@@ -91,8 +92,9 @@ struct Source {
 }
 
 type Asked = Vec<Result<Source, Refusal>>;
-/// What each partition gives; `None` where there is nothing to read.
-type Outcomes = Vec<Result<(Offsets, Option<Fetched>), Refusal>>;
+/// What a partition gives; `None` where there is nothing to read.
+type Outcome = Result<(Offsets, Option<Fetched>), Refusal>;
+type Outcomes = Vec<Outcome>;
 
 fn resolve(broker: &Broker, terms: &Terms, plan: &Plan) -> Asked {
     plan.partitions.iter().map(|(wanted, _)| source(broker, terms, wanted)).collect()
@@ -152,7 +154,8 @@ async fn read(broker: &Broker, terms: &Terms, asked: &Asked, place: Place) -> Ou
     if !has_some {
         return read_all(asked, isolation, 0);
     }
-    if place == Place::JustWritten {
+    // Cut short, it would never be as much as a client that waits for more asked for.
+    if place == Place::JustWritten && terms.bytes_min <= READ_ON_THE_SPOT_BYTES {
         return read_all(asked, isolation, terms.bytes_max.min(READ_ON_THE_SPOT_BYTES));
     }
     let (asked, bytes_max) = (asked.clone(), terms.bytes_max);
@@ -180,11 +183,7 @@ impl Source {
         self.from < read_end(&offsets, isolation) || self.from < offsets.log_start
     }
 
-    fn read(
-        &self,
-        isolation: Isolation,
-        left: &mut Left,
-    ) -> Result<(Offsets, Option<Fetched>), Refusal> {
+    fn read(&self, isolation: Isolation, left: &mut Left) -> Outcome {
         let offsets = self.partition.offsets();
         let in_range = (offsets.log_start..=offsets.log_end).contains(&self.from);
         let is_full = !left.is_first && left.bytes == 0;
@@ -199,8 +198,17 @@ impl Source {
         }
         left.is_first = false;
         left.bytes = left.bytes.saturating_sub(size);
-        self.topic.metrics.read(record_count(&fetched.batches), size);
         Ok((fetched.offsets, Some(fetched)))
+    }
+}
+
+/// What is sent, once: a fetch that waits for more reads the same again.
+fn count(asked: &Asked, outcomes: &Outcomes) {
+    for (source, outcome) in asked.iter().zip(outcomes) {
+        if let (Ok(source), Ok((_, Some(fetched)))) = (source, outcome) {
+            let records = record_count(&fetched.batches);
+            source.topic.metrics.read(records, fetched.batches.len());
+        }
     }
 }
 
@@ -213,7 +221,7 @@ fn record_count(mut batches: &[u8]) -> u64 {
     records
 }
 
-fn bytes_of(outcome: &Result<(Offsets, Option<Fetched>), Refusal>) -> usize {
+fn bytes_of(outcome: &Outcome) -> usize {
     match outcome {
         Ok((_, Some(fetched))) => fetched.batches.len(),
         _ => 0,
@@ -259,11 +267,7 @@ fn push(responses: &mut Vec<FetchableTopicResponse>, wanted: &Wanted, data: Part
     }
 }
 
-fn partition_data(
-    index: i32,
-    isolation: Isolation,
-    outcome: Result<(Offsets, Option<Fetched>), Refusal>,
-) -> PartitionData {
+fn partition_data(index: i32, isolation: Isolation, outcome: Outcome) -> PartitionData {
     match outcome {
         Err(refusal) => PartitionData {
             partition_index: index,

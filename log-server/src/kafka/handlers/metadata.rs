@@ -6,6 +6,7 @@
 //!
 //! Authorized operations: with no authorization everything is allowed, and that is what is said.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use log_proto::kafka::messages::metadata::{
@@ -42,8 +43,10 @@ pub(in crate::kafka) async fn handle(
     let topics = match &request.topics {
         // Version 0 has no null: an empty list means all.
         Some(topics) if version > 0 || !topics.is_empty() => {
-            let mut found = Vec::with_capacity(topics.len());
-            for asked in topics {
+            // Each once: repeated, a short name would ask for an answer without bound.
+            let mut seen = HashSet::new();
+            let mut found = Vec::new();
+            for asked in topics.iter().filter(|asked| seen.insert((&asked.name, asked.topic_id))) {
                 found.push(look_up(context, version, request, asked).await);
             }
             found
