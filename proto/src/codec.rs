@@ -109,6 +109,7 @@ fn walk<B: Buf>(
     const END_GROUP: u64 = 4;
     const FIXED_32: u64 = 5;
     let end = wire.remaining().checked_sub(len)?;
+    let mut groups: u32 = 0;
     while wire.remaining() > end {
         let key = varint(wire)?;
         match key & 7 {
@@ -119,11 +120,11 @@ fn walk<B: Buf>(
             FIXED_32 => skip(wire, 4)?,
             LENGTH_DELIMITED => {
                 let len = usize::try_from(varint(wire)?).ok()?;
-                visit(key >> 3, wire, len)?;
+                // What lies within a group is passed over when decoding, and may look like anything.
+                if groups > 0 { skip(wire, len)? } else { visit(key >> 3, wire, len)? }
             }
-            // What lies within a group is skipped when decoding; here it is counted all the same,
-            // which errs on the safe side.
-            START_GROUP | END_GROUP => {}
+            START_GROUP => groups = groups.checked_add(1)?,
+            END_GROUP => groups = groups.checked_sub(1)?,
             _ => return None,
         }
     }
@@ -238,11 +239,13 @@ mod tests {
 
     #[test]
     fn records_behind_a_group_are_counted() {
-        let mut message = vec![0x7b, 0x7c];
-        message.extend(plain(vec![v1::Record::default(); 10]));
-        assert!(v1::ProduceRequest::decode(&message[..]).is_ok());
-        let weight = v1::ProduceRequest::overhead_bytes(&message[..]);
-        assert_eq!(weight, 10 * size_of::<v1::Record>());
+        // In the second one, what would be a field of plain records cannot be walked over.
+        for group in [&[0x7b, 0x7c][..], &[0x7b, 0x2a, 0x01, 0xff, 0x7c]] {
+            let message = [group, &plain(vec![v1::Record::default(); 10])].concat();
+            assert!(v1::ProduceRequest::decode(&message[..]).is_ok());
+            let weight = v1::ProduceRequest::overhead_bytes(&message[..]);
+            assert_eq!(weight, 10 * size_of::<v1::Record>());
+        }
     }
 
     #[test]
