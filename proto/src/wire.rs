@@ -41,7 +41,8 @@ const PREFIX_BYTES: usize = 5;
 /// Payloads up to this size are copied behind their head: a frame of their own costs more.
 const COPIED_BYTES_MAX: usize = 16 << 10;
 
-/// Small messages that are ready together go out together, about so many bytes at a time.
+/// Small messages that are ready together go out together, and small pieces that come in are kept
+/// together, about so many bytes at a time.
 const GATHERED_BYTES: usize = 32 << 10;
 
 /// Tag and length of a payload at most, each a varint.
@@ -252,13 +253,15 @@ impl<M: Message + Default + Weighed> Incoming<M> {
     }
 
     fn decode(&mut self) -> Result<Option<M>, Status> {
-        if self.length.is_none() && self.chunks.remaining() >= PREFIX_BYTES {
+        if self.length.is_none() && self.chunks.bytes >= PREFIX_BYTES {
+            self.chunks.gather();
             self.length = Some(self.read_prefix()?);
         }
-        let Some(length) = self.length.filter(|length| *length <= self.chunks.remaining()) else {
+        let Some(length) = self.length.filter(|length| *length <= self.chunks.bytes) else {
             return Ok(None);
         };
         self.length = None;
+        self.chunks.gather();
         check_weight::<M>(self.chunks.clone().take(length))?;
         let message = M::decode((&mut self.chunks).take(length));
         message.map(Some).map_err(|error| Status::internal(error.to_string()))
@@ -292,18 +295,36 @@ impl<M: Message + Default + Weighed> Stream for Incoming<M> {
     }
 }
 
+/// What is smaller is copied: a piece keeps a buffer and a handle, which a peer that sends byte by
+/// byte could make far larger than what is in them.
+const PIECE_BYTES_MIN: usize = 4 << 10;
+
 /// Bytes in pieces. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 struct Chunks {
     pieces: VecDeque<Bytes>,
+    /// Behind the pieces, and not to be read before [`Chunks::gather`].
+    small: BytesMut,
     bytes: usize,
 }
 
 impl Chunks {
     fn push(&mut self, piece: Bytes) {
-        if !piece.is_empty() {
-            self.bytes += piece.len();
+        self.bytes += piece.len();
+        if piece.len() < PIECE_BYTES_MIN {
+            self.small.extend_from_slice(&piece);
+            if self.small.len() >= GATHERED_BYTES {
+                self.gather();
+            }
+        } else {
+            self.gather();
             self.pieces.push_back(piece);
+        }
+    }
+
+    fn gather(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push_back(self.small.split().freeze());
         }
     }
 }
@@ -430,6 +451,17 @@ mod tests {
             assert_eq!(poll(messages.message()).unwrap(), Some(second.clone()), "{size}");
             assert_eq!(poll(messages.message()).unwrap(), None, "{size}");
         }
+    }
+
+    /// Each piece would keep a buffer of the transport.
+    #[test]
+    fn what_arrives_byte_by_byte_lies_in_few_pieces() {
+        let mut chunks = Chunks::default();
+        let sent: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+        sent.iter().for_each(|byte| chunks.push(Bytes::copy_from_slice(&[*byte])));
+        chunks.gather();
+        assert_eq!(chunks.pieces.len(), sent.len().div_ceil(GATHERED_BYTES));
+        assert_eq!(chunks.copy_to_bytes(sent.len()), sent);
     }
 
     #[test]
