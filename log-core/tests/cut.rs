@@ -418,11 +418,15 @@ fn a_segment_behind_a_cut_is_kept_aside_whole() {
     second[40] ^= 1;
     home.put(&logs[1], &second);
     let third = home.bytes_of(&logs[2]);
+    let fourth = home.bytes_of(&logs[3]);
+    home.put(&logs[3].replace(".log", ".cut-0"), b"of another day");
     let log = home.open();
     let values = log.values();
     assert!(!values.is_empty() && values.len() < 18);
     assert_eq!(log.report.cuts.len(), 1 + logs.len() - 2, "{:?}", log.report.cuts);
     assert_eq!(home.bytes_of(&logs[2].replace(".log", ".cut-0")), third);
+    let saved = home.bytes_of(&logs[3].replace(".log", ".cut-0"));
+    assert_eq!(saved, [b"of another day", &fourth[..]].concat());
     assert_eq!(home.names_with(".log"), logs[..2]);
     log.put_durable(&data("next", 1));
     log.crash();

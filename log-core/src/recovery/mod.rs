@@ -43,7 +43,7 @@ use crate::producer::ProducerStates;
 use crate::segment::{ActiveSegment, FileName, Segment};
 
 pub(crate) use indexes::build_indexes;
-use plan::{Plan, Way};
+use plan::{Begin, Plan, Way};
 pub(crate) use replay::write_snapshot;
 use run::Run;
 use survey::Survey;
@@ -112,25 +112,17 @@ pub(crate) fn recover(
     let checkpoint = LogCheckpoint::read(folder)?;
     let plan = match Plan::make(folder, &survey, log_start, checkpoint)? {
         Way::Look(plan) => plan,
-        Way::Begin { at, lost: None } => return begin(folder, at, epoch),
-        Way::Begin { at, lost: Some(lost) } => {
-            // What producers had written is gone; that they had is of no use to anybody.
-            write_snapshot(folder, at, &ProducerStates::default())?;
-            let mut recovered = begin(folder, at, epoch)?;
-            recovered.report.found_as = FoundAs::Crashed;
-            recovered.report.damages.push(lost);
-            return Ok(recovered);
-        }
+        Way::Begin(new) => return begin(folder, &survey, new, epoch),
     };
     let mut run = Run::prepare(folder, &survey, plan)?;
     if run.plan.found_as == FoundAs::Crashed {
         let end = run.scan()?;
-        // Who is fenced changes nothing.
-        run.check_owner(epoch)?;
+        // Who is fenced cuts nothing away.
+        check_owner(&run.replay.epochs, epoch)?;
         run.cut(folder, end)?;
         run.make_tail_durable()?;
     }
-    run.check_owner(epoch)?;
+    check_owner(&run.replay.epochs, epoch)?;
     survey.remove_stale_snapshots(folder, run.end_offset())?;
     if run.end_offset() < log_start {
         run.begin_again(folder, log_start)?;
@@ -152,31 +144,51 @@ pub(crate) fn missing(folder: &Folder) -> Result<Option<Damage>, FileError> {
     let checkpoint = LogCheckpoint::read(folder)?;
     Ok(match Plan::make(folder, &survey, log_start, checkpoint)? {
         Way::Look(plan) => plan.lost,
-        Way::Begin { lost, .. } => lost,
+        Way::Begin(begin) => begin.lost,
     })
 }
 
 /// A folder without a log gets its first, empty segment.
-fn begin(folder: &Folder, log_start: Offset, epoch: LeaderEpoch) -> Result<Recovered, OpenError> {
-    let active = ActiveSegment::create(folder, log_start)?;
+fn begin(
+    folder: &Folder,
+    survey: &Survey,
+    Begin { at, mut epochs, lost }: Begin,
+    epoch: LeaderEpoch,
+) -> Result<Recovered, OpenError> {
+    check_owner(&epochs, epoch)?;
+    survey.remove_stale_snapshots(folder, at)?;
+    let found_as = if lost.is_some() { FoundAs::Crashed } else { FoundAs::New };
+    if lost.is_some() {
+        // What producers had written is gone; that they had is of no use to anybody.
+        write_snapshot(folder, at, &ProducerStates::default())?;
+    }
+    let active = ActiveSegment::create(folder, at)?;
     folder.sync()?;
-    let mut epochs = LeaderEpochCache::default();
-    epochs.assign(epoch, log_start);
+    if lost.is_some() {
+        // Told once. Where it cannot be noted, it is told again.
+        let _ = crate::log_start::write(folder, at);
+    }
+    epochs.assign(epoch, at);
+    epochs.truncate_from_start(at);
+    let damages = lost.into_iter().collect();
     Ok(Recovered {
         segments: vec![Arc::clone(active.segment())],
-        end: Tail { offset: log_start, segment: log_start, position: 0 },
+        end: Tail { offset: at, segment: at, position: 0 },
         active,
-        log_start,
+        log_start: at,
         producers: ProducerStates::default(),
         epochs,
         unsealed: Vec::new(),
-        report: RecoveryReport {
-            found_as: FoundAs::New,
-            scanned_bytes: 0,
-            cuts: Vec::new(),
-            damages: Vec::new(),
-        },
+        report: RecoveryReport { found_as, scanned_bytes: 0, cuts: Vec::new(), damages },
     })
+}
+
+/// The log has been written under no newer epoch.
+fn check_owner(epochs: &LeaderEpochCache, asked: LeaderEpoch) -> Result<(), OpenError> {
+    match epochs.latest().map(|latest| latest.epoch) {
+        Some(latest) if latest > asked => Err(OpenError::FencedLeaderEpoch { asked, latest }),
+        _ => Ok(()),
+    }
 }
 
 fn into_open_error(error: ReadError) -> OpenError {

@@ -3,6 +3,8 @@
 //! The rule: a checkpoint is a hint, and believed only as far as the log files agree with it. One
 //! that is wrong costs a longer scan; followed, it would cut sound batches away.
 
+use std::sync::Arc;
+
 use log_proto::types::{Offset, TimestampMs};
 
 use super::FoundAs;
@@ -10,10 +12,11 @@ use super::survey::Survey;
 use super::table::{self, Checkpoint, Decision, FileEnd, Logs};
 use crate::error::{Damage, FileError};
 use crate::folder::Folder;
+use crate::io::OpenMode;
 use crate::leader_epoch::LeaderEpochCache;
 use crate::log_checkpoint::{LeftAs, LogCheckpoint};
 use crate::offsets::Tail;
-use crate::segment::{Check, FileName, IndexSlot, IndexSums, Indexes, Seal, Segment, WalkError};
+use crate::segment::{BatchWalk, Check, FileName, IndexSums, Indexes, Seal, WalkError};
 
 /// Pass 3: what need not be looked at, and where looking starts.
 #[derive(Debug)]
@@ -31,11 +34,20 @@ pub(super) struct Plan {
     pub(super) lost: Option<Damage>,
 }
 
+/// A new log, from this offset on.
+#[derive(Debug)]
+pub(super) struct Begin {
+    pub(super) at: Offset,
+    /// What was here before, as far as the checkpoint knows.
+    pub(super) epochs: LeaderEpochCache,
+    pub(super) lost: Option<Damage>,
+}
+
 /// How a start goes on.
 #[derive(Debug)]
 pub(super) enum Way {
-    /// With a new log from this offset on.
-    Begin { at: Offset, lost: Option<Damage> },
+    /// With a new log.
+    Begin(Begin),
     /// With what is there.
     Look(Plan),
 }
@@ -48,22 +60,22 @@ impl Plan {
         checkpoint: Option<LogCheckpoint>,
     ) -> Result<Way, FileError> {
         let floor = survey.floor(log_start);
-        let (state, file_end) = match &checkpoint {
-            Some(checkpoint) if survey.logs.is_empty() => {
-                let is_kept = checkpoint.recovery_point.offset > log_start;
-                let state = if is_kept { Checkpoint::Ahead } else { Checkpoint::Deleted };
-                (state, FileEnd::Elsewhere)
-            }
-            checkpoint => classify(folder, survey, floor, checkpoint.as_ref())?,
+        let used = survey.used_below(checkpoint.as_ref());
+        let (logs, (state, file_end)) = if survey.logs.is_empty() {
+            (Logs::None, (without_logs(log_start, used), FileEnd::Elsewhere))
+        } else {
+            (Logs::Some, classify(folder, survey, floor, checkpoint.as_ref())?)
         };
-        let logs = if survey.logs.is_empty() { Logs::None } else { Logs::Some };
         let decision = table::opening(logs, state, file_end);
+        let begin = |at, lost| {
+            let epochs = checkpoint.as_ref().map(|known| known.epochs.clone()).unwrap_or_default();
+            Ok(Way::Begin(Begin { at, epochs, lost }))
+        };
         let found_as = match decision {
-            Decision::BeginAnew => return Ok(Way::Begin { at: log_start, lost: None }),
+            Decision::BeginAnew => return begin(log_start, None),
             Decision::ReportAndBeginBehind => {
-                let known = checkpoint.as_ref();
-                let at = known.map_or(log_start, |known| known.recovery_point.offset);
-                return Ok(Way::Begin { at, lost: Some(all_gone(folder, log_start, at)) });
+                let at = used.unwrap_or(log_start);
+                return begin(at, Some(all_gone(folder, log_start, at)));
             }
             Decision::ScanNothing => FoundAs::Clean,
             _ => FoundAs::Crashed,
@@ -84,6 +96,15 @@ impl Plan {
         let indexes = trusted.as_ref().map(|checkpoint| checkpoint.indexes);
         let epochs = trusted.map(|checkpoint| checkpoint.epochs);
         Ok(Way::Look(Self { found_as, from, active_since, indexes, epochs, floor, lost }))
+    }
+}
+
+/// Of a folder that holds no log file any more, or none yet.
+fn without_logs(log_start: Offset, used: Option<Offset>) -> Checkpoint {
+    match used {
+        None => Checkpoint::Absent,
+        Some(used) if used > log_start => Checkpoint::Ahead,
+        Some(_) => Checkpoint::Deleted,
     }
 }
 
@@ -141,7 +162,11 @@ fn is_misplaced(
     if position == 0 {
         return Ok(offset != base);
     }
-    let segment = Segment::known(folder.clone(), base, bytes, offset, IndexSlot::Unknown);
+    let log = FileName::Log(base);
+    // For reading alone: whoever only looks at a folder may not be allowed more.
+    let file = folder.open(&log, OpenMode::Read)?;
+    let walk =
+        |check, start| BatchWalk::new(Arc::clone(&file), folder.path_of(&log), check, start, bytes);
     let indexes = Indexes::read(folder, base, &checkpoint.indexes)?;
     // Two entries back: so that the last batch is one that has followed another.
     let before = |position: u64| {
@@ -149,22 +174,22 @@ fn is_misplaced(
         indexes.offset.floor_position(position.checked_sub(1)?)
     };
     let start = before(position).and_then(before).unwrap_or(0);
-    let mut walk = segment.walk(Check::Headers, start, bytes)?;
+    let mut headers = walk(Check::Headers, start);
     if start == 0 {
-        walk = walk.expecting(base);
+        headers = headers.expecting(base);
     }
     let last = loop {
-        match walk.next() {
-            Ok(Some(batch)) if walk.position() >= position => break batch,
+        match headers.next() {
+            Ok(Some(batch)) if headers.position() >= position => break batch,
             Ok(Some(_)) => {}
             Ok(None) | Err(WalkError::Damaged(_)) => return Ok(false),
             Err(WalkError::File(error)) => return Err(error),
         }
     };
-    if walk.position() == position && last.header.next_offset() == offset {
+    if headers.position() == position && last.header.next_offset() == offset {
         return Ok(false);
     }
-    match segment.walk(Check::Checksums, last.position, bytes)?.next() {
+    match walk(Check::Checksums, last.position).next() {
         Ok(batch) => Ok(batch.is_some()),
         Err(WalkError::Damaged(_)) => Ok(false),
         Err(WalkError::File(error)) => Err(error),
@@ -239,7 +264,7 @@ mod tests {
     ) -> Plan {
         match Plan::make(folder, survey, offset(log_start), checkpoint).unwrap() {
             Way::Look(plan) => plan,
-            Way::Begin { .. } => panic!("there are log files"),
+            Way::Begin(_) => panic!("there are log files"),
         }
     }
 
@@ -307,21 +332,20 @@ mod tests {
     #[test]
     fn a_log_without_files_goes_on_behind_what_was_synced() {
         let (_root, folder, _) = folder(&[]);
-        let begin = |log_start, checkpoint| match Plan::make(
-            &folder,
-            &Survey::default(),
-            offset(log_start),
-            checkpoint,
-        )
-        .unwrap()
-        {
-            Way::Begin { at, lost } => (at.get(), lost.is_some()),
-            Way::Look(_) => panic!("there is nothing to look at"),
+        let begin = |log_start, checkpoint, snapshots: &[i64]| {
+            let snapshots = snapshots.iter().copied().map(offset).collect();
+            let survey = Survey { snapshots, ..Survey::default() };
+            match Plan::make(&folder, &survey, offset(log_start), checkpoint).unwrap() {
+                Way::Begin(begin) => (begin.at.get(), begin.lost.is_some()),
+                Way::Look(_) => panic!("there is nothing to look at"),
+            }
         };
         let known = || Some(checkpoint(LeftAs::Clean, tail(20, 300)));
-        assert_eq!(begin(0, None), (0, false));
-        assert_eq!(begin(7, None), (7, false));
-        assert_eq!(begin(0, known()), (20, true));
-        assert_eq!(begin(20, known()), (20, false), "all of it had been deleted");
+        assert_eq!(begin(0, None, &[]), (0, false));
+        assert_eq!(begin(7, None, &[]), (7, false));
+        assert_eq!(begin(0, known(), &[]), (20, true));
+        assert_eq!(begin(0, known(), &[10, 30]), (30, true), "a roll that the checkpoint missed");
+        assert_eq!(begin(0, None, &[10]), (10, true));
+        assert_eq!(begin(20, known(), &[]), (20, false), "all of it had been deleted");
     }
 }

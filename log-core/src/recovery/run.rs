@@ -1,5 +1,6 @@
 //! Putting the log in order as the plan says: passes 4 to 7.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -150,14 +151,6 @@ impl Run {
         self.segments.last().map_or(Offset::ZERO, |last| last.next_offset())
     }
 
-    /// The log has been written under no newer epoch.
-    pub(super) fn check_owner(&self, asked: LeaderEpoch) -> Result<(), OpenError> {
-        match self.replay.epochs.latest().map(|latest| latest.epoch) {
-            Some(latest) if latest > asked => Err(OpenError::FencedLeaderEpoch { asked, latest }),
-            _ => Ok(()),
-        }
-    }
-
     /// Pass 6.
     pub(super) fn cut(&mut self, folder: &Folder, end: ScanEnd) -> Result<(), OpenError> {
         let kept = Arc::clone(&self.segments[end.segment]);
@@ -191,15 +184,14 @@ impl Run {
                 later.remove_files()?;
                 continue;
             }
-            let saved = FileName::Cut { base_offset: later.base(), position: 0 };
-            folder.rename(&FileName::Log(later.base()), &saved)?;
+            let saved_to = set_aside(folder, &later)?;
             later.remove_derived()?;
             self.report.cuts.push(Cut {
                 file: later.log_path(),
                 position: 0,
                 bytes: later.end(),
                 reason: format!("behind a cut: {why}"),
-                saved_to: folder.path_of(&saved),
+                saved_to,
             });
         }
         Ok(())
@@ -296,6 +288,21 @@ impl Run {
         }
         Ok(recovered)
     }
+}
+
+/// Renames a segment's log file, or adds it to what was cut off at this offset before.
+fn set_aside(folder: &Folder, segment: &Segment) -> Result<PathBuf, FileError> {
+    let log = FileName::Log(segment.base());
+    let saved = FileName::Cut { base_offset: segment.base(), position: 0 };
+    match folder.len(&saved) {
+        Ok(_) => {
+            save_tail(folder, segment, &*segment.file()?, 0, segment.end())?;
+            folder.remove(&log)?;
+        }
+        Err(error) if error.source.kind() == ErrorKind::NotFound => folder.rename(&log, &saved)?,
+        Err(error) => return Err(error),
+    }
+    Ok(folder.path_of(&saved))
 }
 
 /// Segments with what is known of them. Those below the recovery point are taken as they are;

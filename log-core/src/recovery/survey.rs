@@ -59,6 +59,12 @@ impl Survey {
         before.or(self.logs.first_key_value()).map(|(base, _)| *base)
     }
 
+    /// Offsets below this one were given out: a snapshot is written where a segment ends.
+    pub(super) fn used_below(&self, checkpoint: Option<&LogCheckpoint>) -> Option<Offset> {
+        let noted = checkpoint.map(|checkpoint| checkpoint.recovery_point.offset);
+        noted.max(self.snapshots.last().copied())
+    }
+
     /// What the checkpoint says was synced, and is not there; or is there, and no batch ends so.
     pub(super) fn missing(&self, folder: &Folder, checkpoint: &LogCheckpoint) -> Damage {
         let Tail { segment, position, .. } = checkpoint.recovery_point;
