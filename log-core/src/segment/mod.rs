@@ -180,12 +180,15 @@ impl Segment {
     /// before it is passed over, if the index knows of a sound batch in between.
     pub(crate) fn locate(&self, offset: Offset, limit: u64) -> Result<Option<Located>, ReadError> {
         let entry = self.with_indexes(|indexes| indexes.offset.floor(offset))?;
+        // Loaded behind `limit`, and moved before it: what lies below was written by then.
+        let end = self.next_offset();
+        let headers_from =
+            |start| Ok::<_, FileError>(self.walk(Check::Headers, start, limit)?.bounded(end));
         let mut walk = match entry {
             Some(entry) => {
-                let walk = self.walk(Check::Headers, u64::from(entry.position), limit)?;
-                walk.expecting_last(entry.last_offset)
+                headers_from(u64::from(entry.position))?.expecting_last(entry.last_offset)
             }
-            None => self.walk(Check::Headers, 0, limit)?.expecting(self.base),
+            None => headers_from(0)?.expecting(self.base),
         };
         loop {
             match walk.next() {
@@ -197,7 +200,7 @@ impl Segment {
                     let sound = self.sound_after(damage.position, limit);
                     let resume_at = sound.map(|batch| batch.header.base_offset());
                     match sound.filter(|batch| batch.header.base_offset() <= offset) {
-                        Some(batch) => walk = self.walk(Check::Headers, batch.position, limit)?,
+                        Some(batch) => walk = headers_from(batch.position)?,
                         None => return Err(ReadError::Damaged { damage, resume_at }),
                     }
                 }

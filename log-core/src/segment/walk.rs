@@ -72,6 +72,8 @@ pub(crate) struct BatchWalk {
     /// What an index says of the first batch. The batch checksum does not cover its offsets: with
     /// one that is wrong, a reader would get another record than the one it asked for.
     expected_last: Option<Offset>,
+    /// No batch ends behind this offset.
+    bound: Option<Offset>,
     chunk: Vec<u8>,
     chunk_start: u64,
     /// CRC-32 over everything that was read, for seals. Reads are contiguous under
@@ -95,6 +97,7 @@ impl BatchWalk {
             limit,
             expected: None,
             expected_last: None,
+            bound: None,
             chunk: Vec::new(),
             chunk_start: start,
             read_crc: None,
@@ -110,6 +113,12 @@ impl BatchWalk {
     /// The first batch must end with `offset`.
     pub(crate) fn expecting_last(mut self, offset: Offset) -> Self {
         self.expected_last = Some(offset);
+        self
+    }
+
+    /// All batches end before `offset`.
+    pub(crate) fn bounded(mut self, offset: Offset) -> Self {
+        self.bound = Some(offset);
         self
     }
 
@@ -160,6 +169,16 @@ impl BatchWalk {
         match self.expected_last {
             Some(expected) if header.last_offset() != expected => Err(self.damaged(format!(
                 "the batch ends with offset {}, its index entry says {expected}",
+                header.last_offset()
+            ))),
+            _ => self.check_bound(header),
+        }
+    }
+
+    fn check_bound(&self, header: BatchHeader) -> Result<BatchHeader, WalkError> {
+        match self.bound {
+            Some(bound) if header.next_offset() > bound => Err(self.damaged(format!(
+                "the batch ends with offset {}, its segment before {bound}",
                 header.last_offset()
             ))),
             _ => Ok(header),
