@@ -16,7 +16,6 @@ use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
 use crate::config::{FlushPolicy, LogConfig};
 use crate::error::{AppendError, FileError};
 use crate::index::AbortedTxn;
-use crate::leader_epoch::LeaderEpochCache;
 use crate::log::{Inner, Rolled};
 use crate::offsets::{self, EndedTxn, Tail};
 use crate::producer::{AppendInfo, AppendOrigin, ProducerStates, SequenceCheck, TxnOutcome};
@@ -55,7 +54,6 @@ pub(crate) struct Writer {
     pub(crate) active: ActiveSegment,
     pub(crate) next_offset: Offset,
     pub(crate) producers: ProducerStates,
-    pub(crate) epochs: LeaderEpochCache,
     pub(crate) producers_swept_at: TimestampMs,
     pub(crate) state: WriterState,
 }

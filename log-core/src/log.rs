@@ -25,6 +25,7 @@ use crate::folder::Folder;
 use crate::gather::{Gather, Wake};
 use crate::identity::LogIdentity;
 use crate::io::{Disk, Storage};
+use crate::leader_epoch::LeaderEpochCache;
 use crate::log_checkpoint::{LeftAs, LogCheckpoint};
 use crate::offsets::{NoListener, OffsetListener, Offsets, Tail, Watermarks};
 use crate::producer::{AppendOrigin, ProducerEntry, ProducerStates};
@@ -113,6 +114,8 @@ pub(crate) struct Inner {
     pub(crate) marks: Watermarks,
     pub(crate) segments: SegmentSet,
     pub(crate) writer: Mutex<Writer>,
+    /// Apart from the writer, which may wait for the disk: whoever asks does not.
+    pub(crate) epochs: Mutex<LeaderEpochCache>,
     pub(crate) flush: Flush,
     /// The log start that is durable.
     pub(crate) noted_start: Mutex<Offset>,
@@ -164,8 +167,9 @@ impl Flush {
     pub(crate) fn unseal(&self, start: Offset, folder: &Folder) -> Result<(), FileError> {
         let mut unsealed = self.unsealed.lock();
         let going = unsealed.partition_point(|rolled| rolled.segment.base() < start);
-        let last = going.checked_sub(1).and_then(|last| unsealed[last].producers.as_ref());
-        if let Some(producers) = last {
+        // One that ends before has a sealed one behind it, whose snapshot knows more.
+        let last = unsealed[..going].last().filter(|last| last.segment.next_offset() == start);
+        if let Some(producers) = last.and_then(|last| last.producers.as_ref()) {
             match recovery::write_snapshot(folder, start, producers) {
                 Err(error) if error.is_disk_full() => {}
                 written => written.and_then(|()| folder.sync())?,
@@ -218,7 +222,6 @@ impl Log {
             active: recovered.active,
             next_offset: end.offset,
             producers: recovered.producers,
-            epochs: recovered.epochs,
             producers_swept_at: open.clock.now(),
             state: WriterState::Open,
         };
@@ -230,6 +233,7 @@ impl Log {
             marks,
             segments: SegmentSet::new(recovered.segments),
             writer: Mutex::new(writer),
+            epochs: Mutex::new(recovered.epochs),
             flush,
             noted_start: Mutex::new(recovered.log_start),
             committer: open.committer,
@@ -334,14 +338,14 @@ impl Log {
 
     /// The epoch that wrote at `offset`, or will; `None` below the oldest that is known.
     pub fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
-        self.inner.writer.lock().epochs.at(offset)
+        self.inner.epochs.lock().at(offset)
     }
 
     /// The largest epoch not above `epoch` that wrote here, and the offset that it ended before
     /// (KIP-101).
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        let writer = self.inner.writer.lock();
-        writer.epochs.end_offset_for(epoch, writer.next_offset)
+        let log_end = self.inner.marks.offsets().log_end;
+        self.inner.epochs.lock().end_offset_for(epoch, log_end)
     }
 
     /// Deletes what age, size or [`Log::delete_records_before`] have made due.
@@ -505,6 +509,10 @@ impl Inner {
     }
 
     fn checkpoint_is_due(&self, progress: &Progress, target: Tail) -> bool {
+        // What has not moved was noted, perhaps as left cleanly.
+        if target == progress.checkpointed {
+            return false;
+        }
         let age = self.clock.now().since(progress.checkpoint_at);
         let old = u64::try_from(age).is_ok_and(|age| age >= CHECKPOINT_INTERVAL_MS);
         let far = target.segment != progress.checkpointed.segment
@@ -526,10 +534,8 @@ impl Inner {
                 indexes = sums;
             }
         }
-        let (active_since, epochs) = {
-            let writer = self.writer.lock();
-            (writer.active.since(), writer.epochs.clone())
-        };
+        let active_since = self.writer.lock().active.since();
+        let epochs = self.epochs.lock().clone();
         LogCheckpoint { left_as, recovery_point, active_since, indexes, epochs }
             .write(&self.folder)?;
         progress.left_clean_at = (left_as == LeftAs::Clean).then_some(recovery_point);
@@ -563,7 +569,7 @@ impl Inner {
         self.seal_rolled();
         let mut progress = self.flush.hold();
         let settled = self.marks.synced_tail();
-        if settled != progress.checkpointed && self.checkpoint_is_due(&progress, settled) {
+        if self.checkpoint_is_due(&progress, settled) {
             let _ = self.checkpoint(&mut progress, LeftAs::Running);
         }
         drop(progress);

@@ -93,10 +93,11 @@ impl Inner {
         let segments = self.segments.all();
         let durable = self.marks.synced_tail().segment;
         let durable = segments.iter().take_while(|segment| segment.base() < durable);
-        let candidates = durable.map(|segment| candidate(segment));
+        let config = self.config.load();
+        let candidates = durable.map(|segment| candidate(segment, &config));
         let total = self.segments.bytes();
         let log_start = self.marks.offsets().log_start;
-        let count = due(candidates, total, log_start, &self.config.load(), self.clock.now());
+        let count = due(candidates, total, log_start, &config, self.clock.now());
         let (retired, noted) = self.retire(&segments, count)?;
         // Removing large files takes its time, and no commit is concerned any more. Only where the
         // order of removals matters nobody else may begin.
@@ -180,7 +181,7 @@ impl Inner {
             crate::log_start::write(&self.folder, offset)?;
             *noted = offset;
             self.marks.start_moved(offset);
-            self.writer.lock().epochs.truncate_from_start(offset);
+            self.epochs.lock().truncate_from_start(offset);
         }
         Ok(())
     }
@@ -193,9 +194,10 @@ impl Inner {
     }
 }
 
-fn candidate(segment: &Segment) -> Candidate {
+fn candidate(segment: &Segment, config: &LogConfig) -> Candidate {
+    let asks_age = config.cleanup.deletes() && config.retention_ms.is_some();
     // A segment whose indexes cannot be read is kept: deleting needs a reason.
-    let max_timestamp = segment.max_timestamp().unwrap_or(None);
+    let max_timestamp = if asks_age { segment.max_timestamp().unwrap_or(None) } else { None };
     Candidate {
         bytes: segment.end(),
         max_timestamp: max_timestamp.map(|(stamp, _)| stamp),

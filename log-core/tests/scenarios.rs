@@ -531,6 +531,27 @@ fn an_old_owner_is_fenced() {
 }
 
 #[test]
+fn a_log_whose_files_are_gone_says_so_once_and_keeps_its_terms() {
+    let mut home = Home::new();
+    home.epoch = epoch(3);
+    let log = home.open();
+    log.put_durable(&data("a", 4));
+    log.stop();
+    home.names_with(".log").iter().for_each(|file| home.remove(file));
+    home.epoch = epoch(2);
+    let refused = home.try_open().map(|log| log.report).unwrap_err();
+    assert!(matches!(refused, OpenError::FencedLeaderEpoch { .. }), "{refused}");
+    home.epoch = epoch(4);
+    for damages in [1, 0] {
+        let log = home.open();
+        assert_eq!(log.report.damages.len(), damages, "{:?}", log.report);
+        assert_eq!((log.offsets().log_start, log.offsets().log_end), (offset(4), offset(4)));
+        assert_eq!(log.epoch_of(offset(4)), Some(epoch(4)));
+        log.crash();
+    }
+}
+
+#[test]
 fn retention_by_size_keeps_at_least_what_was_asked_for() {
     let home = Home::with(LogConfig { retention_bytes: Some(2000), ..small_segments() });
     let log = home.open();
@@ -649,6 +670,9 @@ fn a_closed_log_takes_nothing_and_can_still_be_read() {
     log.put(&data("a", 1));
     log.close().unwrap();
     log.close().unwrap();
+    // A commit that was asked for before may come by later.
+    home.clock.advance(2000);
+    log.flush().unwrap();
     assert!(log.offsets().stopped);
     let refused = log.try_put(&data("b", 1)).unwrap_err();
     assert!(matches!(refused, AppendError::Closed), "{refused}");
