@@ -9,8 +9,8 @@ use std::sync::mpsc;
 
 use common::storage::Watched;
 use common::{
-    Data, Home, LAZY, NOW, Opened, at, contents, data, epoch, offset, producer, read_through,
-    records, small_segments, take, values,
+    Contents, Data, Home, LAZY, NOW, Opened, at, contents, data, epoch, offset, producer,
+    read_through, records, small_segments, take, values,
 };
 use log_core::io::Storage;
 use log_core::record::{Compression, EndTxnKind, RecordBatch, TimestampType};
@@ -448,6 +448,45 @@ fn aborted_records_are_never_seen_by_who_reads_committed() {
     assert_eq!(log.offsets().last_stable, offset(24));
     assert_eq!(log.committed(), [&kept[..], &["behind.0".to_owned()]].concat());
     log.stop();
+}
+
+/// The files of a log with transactions that Kafka's dump-log tool is shown in `tests/interop`.
+fn shown_to_kafkas_tool() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop/tools/transactions")
+}
+
+/// What a clean stop leaves of [`transactions`], in Kafka's formats: its own tool can read it.
+fn transactions_on_disk() -> Contents {
+    let home = Home::new();
+    let log = home.open();
+    transactions(&log);
+    log.stop();
+    let mut files = contents(&home.folder());
+    files.retain(|name, _| {
+        [".log", ".index", ".timeindex", ".txnindex", ".snapshot"]
+            .iter()
+            .any(|suffix| name.ends_with(suffix))
+    });
+    files
+}
+
+#[test]
+fn transactions_leave_the_files_that_kafkas_tool_has_read() {
+    let shown = contents(&shown_to_kafkas_tool());
+    let written = transactions_on_disk();
+    assert_eq!(shown.keys().collect::<Vec<_>>(), written.keys().collect::<Vec<_>>());
+    for (name, bytes) in &written {
+        assert!(shown[name] == *bytes, "{name} is not what the tool was shown");
+    }
+}
+
+#[test]
+#[ignore = "writes into the source tree; after a change of a format"]
+fn write_the_files_for_kafkas_tool() {
+    std::fs::create_dir_all(shown_to_kafkas_tool()).unwrap();
+    for (name, bytes) in transactions_on_disk() {
+        std::fs::write(shown_to_kafkas_tool().join(name), bytes).unwrap();
+    }
 }
 
 #[test]
