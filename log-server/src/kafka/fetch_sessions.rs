@@ -118,6 +118,11 @@ impl FetchSessions {
         session.used_at = now;
         let partitions = session.partitions.clone();
         sessions.partitions = sessions.partitions + partitions.len() - before;
+        if sessions.partitions > PARTITIONS_MAX {
+            // It asks for all of them again, and is served without a session if there is no room.
+            sessions.remove(session_id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
         Ok(Plan { session_id, partitions, only_news: true })
     }
 
@@ -199,6 +204,9 @@ impl Sessions {
 
 impl Session {
     fn change(&mut self, topics: Vec<FetchTopic>, forgotten: Vec<ForgottenTopic>) {
+        if topics.is_empty() && forgotten.is_empty() {
+            return;
+        }
         let known = (0..).zip(&self.partitions);
         let mut places: HashMap<Key, usize> =
             known.map(|(place, (wanted, _))| (key(wanted), place)).collect();
@@ -328,6 +336,17 @@ mod tests {
         assert_eq!(last.session_id, 0);
         let gone = sessions.plan(request(id, 1, Vec::new()), NOW);
         assert_eq!(gone, Err(ErrorCode::FetchSessionIdNotFound));
+    }
+
+    #[test]
+    fn a_session_does_not_outgrow_the_room_for_all() {
+        let sessions = FetchSessions::new();
+        let plan = sessions.plan(request(0, 0, vec![topic("t", &[(0, 0)])]), NOW).unwrap();
+        let more: Vec<_> = (1..=PARTITIONS_MAX as i32).map(|number| (number, 0)).collect();
+        let grown = sessions.plan(request(plan.session_id, 1, vec![topic("t", &more)]), NOW);
+        assert_eq!(grown, Err(ErrorCode::FetchSessionIdNotFound));
+        let sessions = sessions.0.lock();
+        assert_eq!((sessions.partitions, sessions.by_id.len()), (0, 0));
     }
 
     #[test]
