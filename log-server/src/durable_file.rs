@@ -52,6 +52,14 @@ pub enum DurableFileError {
         /// The newest that is understood.
         known: u32,
     },
+    /// It would be taken for damage when it is read.
+    #[error("{} would have {bytes} bytes, and {BODY_BYTES_MAX} are the most", file.display())]
+    TooLarge {
+        /// Which file.
+        file: PathBuf,
+        /// How large it would be.
+        bytes: u64,
+    },
 }
 
 const HEADER_BYTES: usize = 20;
@@ -59,7 +67,7 @@ const HEADER_BYTES: usize = 20;
 /// No file of ours is larger; a length beyond it is damage.
 const BODY_BYTES_MAX: u64 = 1 << 30;
 
-/// Replaces the file. Durable once this returns.
+/// Replaces the file. Durable once this returns. After an error it is as it was.
 pub(crate) fn write(
     storage: &dyn Storage,
     file: &Path,
@@ -68,6 +76,10 @@ pub(crate) fn write(
 ) -> Result<(), DurableFileError> {
     let failed =
         |operation| move |source| DurableFileError::Io { operation, file: file.to_owned(), source };
+    let bytes = body.len() as u64;
+    if bytes > BODY_BYTES_MAX {
+        return Err(DurableFileError::TooLarge { file: file.to_owned(), bytes });
+    }
     let folder = file.parent().expect("the broker's files lie in folders");
     let aside = file.with_extension("tmp");
     let written = storage.open(&aside, OpenMode::CreateOrEmpty).map_err(failed("make"))?;
@@ -154,6 +166,19 @@ mod tests {
             assert!(body_of(&damaged, FORMAT, &file).is_err(), "byte {at}");
             assert!(body_of(&sound[..at], FORMAT, &file).is_err(), "cut at {at}");
         }
+    }
+
+    /// What nobody can read must not take the place of what can be read.
+    #[test]
+    fn what_is_too_large_to_be_read_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state");
+        write(&Disk, &file, FORMAT, b"small").unwrap();
+        // Never touched, so that it takes no memory.
+        let large = vec![0; BODY_BYTES_MAX as usize + 1];
+        let error = write(&Disk, &file, FORMAT, &large).unwrap_err();
+        assert!(matches!(error, DurableFileError::TooLarge { .. }), "{error}");
+        assert_eq!(read(&Disk, &file, FORMAT).unwrap().unwrap(), b"small");
     }
 
     #[test]
