@@ -298,16 +298,14 @@ impl Broker {
         }
         tracing::info!(%principal, topic = %topic.name, ?change, "altering configs");
         let broker = self.clone();
-        let altering = tokio::spawn(async move { broker.alter(topic, change).await });
+        let altering = tokio::spawn(async move { broker.alter(&topic, change).await });
         altering.await.unwrap_or(Err(CoordinatorError::Stopped.into()))
     }
 
-    async fn alter(
-        &self,
-        topic: Arc<Topic>,
-        change: ConfigChange,
-    ) -> Result<(), AlterConfigsError> {
+    async fn alter(&self, topic: &Topic, change: ConfigChange) -> Result<(), AlterConfigsError> {
         let _admin = self.inner.admin.lock().await;
+        // By now the name may be another topic's, which is as good: the name was asked for.
+        let topic = self.inner.topics.get(topic.name.as_str())?;
         let (name, defaults) = (topic.name.clone(), self.config().topic_defaults.clone());
         let decide = move |state: &_| request::alter_configs(state, &name, &change, &defaults);
         let written = self.inner.metadata.write(decide).await;
