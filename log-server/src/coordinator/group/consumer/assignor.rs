@@ -140,17 +140,30 @@ impl<'a> Shares<'a> {
         let mut order: Vec<_> = (0..self.loads.len()).collect();
         order.sort_by_key(|place| std::cmp::Reverse(self.loads[*place]));
         for from in order {
-            let best = self.assigned[from]
-                .keys()
-                .filter_map(|topic| Some((self.least_loaded(*topic)?, *topic)))
-                .min_by_key(|(to, topic)| (self.loads[*to], *to, *topic));
-            let Some((to, topic)) = best else { continue };
+            let Some((to, topic)) = self.best_move(from) else { continue };
             if self.loads[to] + 1 < self.loads[from] {
                 self.shift(from, to, topic);
                 return true;
             }
         }
         false
+    }
+
+    /// Where a partition of `from` is missed most, and one of which topic. Ends with the first
+    /// topic that somebody with the least of all may have: with equal subscriptions, at once.
+    fn best_move(&self, from: usize) -> Option<(usize, TopicId)> {
+        let least = self.loads.iter().min()?;
+        let mut best: Option<(usize, TopicId)> = None;
+        for topic in self.assigned[from].keys() {
+            let Some(to) = self.least_loaded(*topic) else { continue };
+            if best.is_none_or(|(found, _)| self.loads[to] < self.loads[found]) {
+                best = Some((to, *topic));
+            }
+            if self.loads[to] == *least {
+                break;
+            }
+        }
+        best
     }
 
     fn shift(&mut self, from: usize, to: usize, topic: TopicId) {
