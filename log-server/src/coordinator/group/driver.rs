@@ -2,7 +2,8 @@
 //! that nobody uses any more.
 //!
 //! The rule: it only ever says what time it is; what that means is decided in the groups. It holds
-//! the coordinator weakly, so that it ends with it.
+//! the coordinator weakly, so that it ends with it. Looking through all groups' offsets takes its
+//! time, and no deadline waits for it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -23,8 +24,10 @@ pub(super) async fn drive(
     let Some(check_interval) = inner.upgrade().map(|inner| inner.shared.check_interval()) else {
         return;
     };
-    let mut expiry = tokio::time::interval(check_interval);
-    expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tokio::join!(keep_deadlines(&inner), keep_offsets(&inner, &topics, check_interval));
+}
+
+async fn keep_deadlines(inner: &Weak<Inner>) {
     loop {
         let Some((shared, nap)) = inner.upgrade().map(|inner| {
             let nap = inner.shared.nap();
@@ -33,9 +36,8 @@ pub(super) async fn drive(
             return;
         };
         let outcome = tokio::select! {
-            () = tokio::time::sleep(nap) => tick(&inner).await,
+            () = tokio::time::sleep(nap) => tick(inner).await,
             () = shared.sooner.notified() => Ok(()),
-            _ = expiry.tick() => expire(&inner, &topics).await,
         };
         if let Err(error) = outcome {
             tracing::warn!(%error, "groups are not looked after");
@@ -44,17 +46,25 @@ pub(super) async fn drive(
     }
 }
 
+async fn keep_offsets(
+    inner: &Weak<Inner>,
+    topics: &(impl Fn(&BTreeSet<String>) -> Vec<TopicId> + Send + Sync + 'static),
+    check_interval: Duration,
+) {
+    let mut expiry = tokio::time::interval(check_interval);
+    expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        expiry.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        if let Err(error) = inner.expire_offsets(topics).await {
+            tracing::warn!(%error, "unused offsets are not looked for");
+        }
+    }
+}
+
 async fn tick(inner: &Weak<Inner>) -> Result<(), CoordinatorError> {
     let Some(inner) = inner.upgrade() else { return Ok(()) };
     inner.tick().await
-}
-
-async fn expire(
-    inner: &Weak<Inner>,
-    topics: &(impl Fn(&BTreeSet<String>) -> Vec<TopicId> + Send + Sync + 'static),
-) -> Result<(), CoordinatorError> {
-    let Some(inner) = inner.upgrade() else { return Ok(()) };
-    inner.expire_offsets(topics).await
 }
 
 impl Shared {
