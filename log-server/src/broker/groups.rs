@@ -233,6 +233,9 @@ impl Broker {
         partitions: Vec<(String, u32)>,
     ) -> Result<Vec<Result<(), DeleteOffsetRefusal>>, DeleteOffsetsError> {
         self.check_serving()?;
+        if partitions.len() > limits::COMMIT_OFFSETS_MAX {
+            return Err(DeleteOffsetsError::TooMany { count: partitions.len() });
+        }
         let found: Vec<_> = partitions
             .into_iter()
             .map(|(topic, number)| Ok((self.partition_key(&topic, number)?, topic)))

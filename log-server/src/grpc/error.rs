@@ -380,6 +380,7 @@ impl From<DeleteOffsetsError> for Refusal {
         let code = match &error {
             DeleteOffsetsError::UnknownGroup { .. } => ErrorCode::GroupIdNotFound,
             DeleteOffsetsError::NonEmptyGroup { .. } => ErrorCode::NonEmptyGroup,
+            DeleteOffsetsError::TooMany { .. } => ErrorCode::InvalidRequest,
             DeleteOffsetsError::Coordinator(failed) => return coordinator(failed),
             DeleteOffsetsError::Stopping(_) => ErrorCode::ShuttingDown,
         };

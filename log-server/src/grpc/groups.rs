@@ -16,7 +16,9 @@ use crate::broker::group_members::{
     Assignment, ConsumerGroupDescription, ConsumerMemberDescription, GroupDescription, GroupFilter,
     GroupKind, GroupListing, GroupState, MemberDescription,
 };
-use crate::broker::{DescribedGroup, GroupId, GroupPartition, GroupProgress, Stability};
+use crate::broker::{
+    DeleteOffsetsError, DescribedGroup, GroupId, GroupPartition, GroupProgress, Stability,
+};
 use crate::limits;
 use crate::principal::Principal;
 use crate::topics::TopicId;
@@ -68,8 +70,8 @@ impl AdminService {
         Ok(results.collect())
     }
 
-    /// The partitions that a request names. Bounded, because each of them may be answered with a
-    /// sentence.
+    /// The partitions that a request names. Bounded here already, because a topic's name may stand
+    /// for thousands of them.
     async fn asked_for(
         &self,
         principal: &Principal,
@@ -101,13 +103,10 @@ impl AdminService {
 }
 
 fn check_count(count: usize) -> Result<(), Refusal> {
-    let max = limits::COMMIT_OFFSETS_MAX;
-    if count <= max {
+    if count <= limits::COMMIT_OFFSETS_MAX {
         return Ok(());
     }
-    Err(Refusal::invalid_request(format!(
-        "more than {max} offsets to delete at once: name fewer partitions in a request"
-    )))
+    Err(DeleteOffsetsError::TooMany { count }.into())
 }
 
 fn group(listing: GroupListing) -> v1::Group {

@@ -392,6 +392,7 @@ impl From<DeleteOffsetsError> for Refusal {
             DeleteOffsetsError::Stopping(error) => return error.into(),
             DeleteOffsetsError::UnknownGroup { .. } => ErrorCode::GroupIdNotFound,
             DeleteOffsetsError::NonEmptyGroup { .. } => ErrorCode::NonEmptyGroup,
+            DeleteOffsetsError::TooMany { .. } => ErrorCode::InvalidRequest,
         };
         Self::of(code, &error)
     }

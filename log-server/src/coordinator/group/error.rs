@@ -201,6 +201,15 @@ pub enum DeleteOffsetsError {
         /// Its id.
         group: GroupId,
     },
+    /// More than one request may name.
+    #[error(
+        "{count} offsets are too many to delete at once: {} are the most",
+        limits::COMMIT_OFFSETS_MAX
+    )]
+    TooMany {
+        /// How many were given.
+        count: usize,
+    },
     /// The log did not take it.
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),

@@ -14,7 +14,7 @@
 //! rests on it is held back for ever.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use log_core::Clock;
@@ -94,13 +94,15 @@ impl GroupCoordinator {
         settings: GroupSettings,
         clocks: Clocks,
     ) -> Result<Self, LoadError> {
-        let loaded = Arc::new(OnceLock::new());
-        let first = Arc::clone(&loaded);
+        let loaded = Arc::new(Mutex::new(None));
+        let mut first = Some(Arc::clone(&loaded));
         let log = Coordinator::<GroupsState>::start(open, move |state| {
-            first.get_or_init(|| (state.classic().clone(), state.consumer().clone()));
+            if let Some(first) = first.take() {
+                *first.lock() = Some((state.classic().clone(), state.consumer().clone()));
+            }
         })?;
         let (classic, consumer) =
-            loaded.get().expect("the state is shown before serving begins").clone();
+            loaded.lock().take().expect("the state is shown before serving begins");
         let live = Live {
             membership: Membership::restore(settings, classic, consumer, clocks()),
             waiting: HashMap::new(),
@@ -244,7 +246,7 @@ impl GroupCoordinator {
         &self,
         group: GroupId,
         keys: Vec<(String, TopicPartition)>,
-    ) -> Result<Vec<TopicPartition>, DeleteOffsetsError> {
+    ) -> Result<BTreeSet<TopicPartition>, DeleteOffsetsError> {
         let place = self.inner.log.reserve().await?;
         let (answer, in_use) = {
             let live = self.inner.shared.live.lock();

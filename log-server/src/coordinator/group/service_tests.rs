@@ -276,9 +276,9 @@ async fn what_members_use_is_not_deleted() {
     let key = |partition| TopicPartition { topic_id: TopicId(Uuid::from_u128(9)), partition };
     groups.commit(group(), &as_member(&joined.member), offsets_at(5)).await.unwrap();
     let keys = vec![("a".to_owned(), key(0)), ("b".to_owned(), key(1))];
-    assert_eq!(groups.delete_offsets(group(), keys).await, Ok(vec![key(0)]));
+    assert_eq!(groups.delete_offsets(group(), keys).await, Ok([key(0)].into()));
     assert_eq!(groups.offsets(group()).await.unwrap(), offsets_at(5));
     let keys = vec![("b".to_owned(), key(0))];
-    assert_eq!(groups.delete_offsets(group(), keys).await, Ok(Vec::new()));
+    assert_eq!(groups.delete_offsets(group(), keys).await, Ok(BTreeSet::new()));
     assert!(groups.offsets(group()).await.unwrap().is_empty());
 }
