@@ -78,7 +78,10 @@ async fn look_up(
     request: &MetadataRequest,
     asked: &MetadataRequestTopic,
 ) -> MetadataResponseTopic {
-    let found = match &asked.name {
+    // Who gives an id means it, whatever stands where the name would be: the Java client leaves an
+    // empty one there.
+    let name = asked.name.as_ref().filter(|_| asked.topic_id == Uuid::ZERO);
+    let found = match name {
         Some(name) => find_or_create(context, version, request, name.as_str()).await,
         None => topic_of(&context.broker, TopicRef::Id(asked.topic_id)),
     };
@@ -86,8 +89,8 @@ async fn look_up(
         Ok(topic) => describe(request, &topic),
         Err(refusal) => MetadataResponseTopic {
             error_code: refusal.number(),
-            name: asked.name.clone().or((version < 12).then(Default::default)),
-            topic_id: if asked.name.is_some() { Uuid::ZERO } else { asked.topic_id },
+            name: name.cloned().or((version < 12).then(Default::default)),
+            topic_id: asked.topic_id,
             topic_authorized_operations: NOT_ASKED,
             ..Default::default()
         },
@@ -159,5 +162,33 @@ fn partition(index: i32, state: &PartitionState) -> MetadataResponsePartition {
             offline_replicas: nodes,
             ..Default::default()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{Rig, assert_encodes, code};
+
+    /// Goal: a consumer that knows a topic by its id alone learns its name, whatever its client
+    /// puts where the name would be.
+    #[tokio::test]
+    async fn an_id_finds_a_topic_beside_an_empty_name() {
+        let rig = Rig::with_topic().await;
+        let topic_id = wire_id(&rig.context.broker.topics().get("t").expect("the rig has it"));
+        for (topic_id, name, found) in [
+            (topic_id, Some("".into()), ErrorCode::None),
+            (topic_id, None, ErrorCode::None),
+            (Uuid::from_bytes([7; 16]), Some("".into()), ErrorCode::UnknownTopicId),
+        ] {
+            let asked = MetadataRequestTopic { topic_id, name };
+            let request = MetadataRequest { topics: Some(vec![asked]), ..Default::default() };
+            let response = handle(&rig.context, 13, &request).await;
+            assert_encodes(13, &response);
+            let topic = &response.topics[0];
+            assert_eq!((code(topic.error_code), topic.topic_id), (found, topic_id));
+            let name = topic.name.as_ref().map(|name| name.as_str());
+            assert_eq!(name, (found == ErrorCode::None).then_some("t"));
+        }
     }
 }
