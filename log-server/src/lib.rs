@@ -43,6 +43,7 @@ pub mod principal;
 pub mod server;
 pub mod shutdown;
 pub mod topic_config;
+pub mod topic_pattern;
 pub mod topics;
 
 mod coordinator;

@@ -27,6 +27,13 @@ pub const MEMBERS_MAX: usize = 100_000;
 /// What the members of all groups may say of themselves, in bytes. It lives in memory.
 pub const MEMBER_BYTES_MAX: usize = 64 << 20;
 
+/// Longest pattern for topics, in bytes.
+pub const TOPIC_PATTERN_BYTES_MAX: usize = 16 << 10;
+
+/// What a pattern for topics may be compiled to, in bytes, and how much memory matching with it may
+/// take: some ten thousand characters, written out.
+pub const TOPIC_PATTERN_PROGRAM_BYTES_MAX: usize = 1 << 20;
+
 /// Partitions in one Consume call.
 pub const CONSUME_PARTITIONS_MAX: usize = 10_000;
 

@@ -9,6 +9,7 @@ mod partitions;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -192,11 +193,23 @@ pub(crate) fn serving<'a>(
     })
 }
 
+/// How often topics have come, gone or grown since the start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TopicsVersion(u64);
+
+impl TopicsVersion {
+    #[cfg(test)]
+    pub(crate) const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// Every topic that is served.
 #[derive(Debug, Default)]
 pub struct Topics {
     by_name: DashMap<TopicName, Arc<Topic>>,
     names: DashMap<TopicId, TopicName>,
+    changes: AtomicU64,
 }
 
 impl Topics {
@@ -224,13 +237,26 @@ impl Topics {
     pub(crate) fn insert(&self, topic: Arc<Topic>) {
         self.names.insert(topic.id, topic.name.clone());
         self.by_name.insert(topic.name.clone(), topic);
+        self.changed();
     }
 
     /// Stops to serve a topic.
     pub(crate) fn remove(&self, name: &TopicName) -> Option<Arc<Topic>> {
         let (_, topic) = self.by_name.remove(name)?;
         self.names.remove(&topic.id);
+        self.changed();
         Some(topic)
+    }
+
+    /// What is looked up from now on is at least as new as this. Whoever finds the same version
+    /// later need not look again.
+    pub fn version(&self) -> TopicsVersion {
+        TopicsVersion(self.changes.load(Ordering::Acquire))
+    }
+
+    /// To be called after a change, so that nobody takes what was before it for this version.
+    pub(crate) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -5,6 +5,7 @@
 //! ends, as if its machine had died.
 
 use super::Broker;
+use crate::coordinator::group::consumer::{Matching, TopicsView};
 pub use crate::coordinator::group::error::{
     ConsumerHeartbeatError, DeleteGroupError, HeartbeatError, JoinGroupError, LeaveGroupError,
     MemberError, SyncGroupError,
@@ -16,8 +17,9 @@ pub use crate::coordinator::group::request::{
     Assignment, Assignor, ConsumerGroupDescription, ConsumerHeartbeat, ConsumerMemberDescription,
     ConsumerStep, GroupDescription, GroupFilter, GroupKind, GroupListing, GroupState, Heartbeat,
     HeartbeatAnswer, JoinGroup, Joined, JoinedMember, LeaderReturn, LeaveGroup, LeavingMember,
-    MemberDescription, NewMember, Protocol, SyncGroup, Synced,
+    MemberDescription, NewMember, PatternChange, Protocol, SyncGroup, Synced,
 };
+use crate::coordinator::group::service::Heard;
 pub use crate::coordinator::group::settings::GroupSettings;
 use crate::error::{CoordinatorError, Stopping};
 use crate::principal::Principal;
@@ -79,7 +81,17 @@ impl Broker {
             let topic = topics.get(name).ok()?;
             Some((topic.id, u32::try_from(topic.partitions.len()).ok()?))
         };
-        self.inner.groups.consumer_heartbeat(request, &find).await
+        let (version, matching) = (topics.version(), Matching::new());
+        let mut view = TopicsView { version, find: &find, matching };
+        loop {
+            match self.inner.groups.consumer_heartbeat(request, &view).await? {
+                Heard::Answer(answer) => return Ok(answer),
+                Heard::Unresolved(patterns) => {
+                    let resolved = self.topics_matching(patterns).await;
+                    view.matching.extend(resolved);
+                }
+            }
+        }
     }
 
     /// Every group that passes, by id.

@@ -49,6 +49,7 @@ fn heartbeat(step: ConsumerStep) -> ConsumerHeartbeat {
         rack: None,
         rebalance_timeout: Some(Duration::from_secs(60)),
         subscribed: Some(vec!["t".to_owned(), "missing".to_owned()]),
+        pattern: None,
         assignor: None,
         owned: None,
     }

@@ -14,6 +14,7 @@
 //! - [`group_members`]: members join groups and leave them.
 //! - [`group_progress`]: how far groups have come, beside what there is to read.
 //! - [`partitions`]: a topic gets more of them, and loses its first records.
+//! - [`patterns`]: which topics a pattern matches.
 //! - [`reading`]: where reading begins, and which offsets there are.
 //! - [`startup`], [`stop`]: from a folder to a broker and back.
 
@@ -22,6 +23,7 @@ pub mod group_members;
 mod group_progress;
 mod groups;
 mod partitions;
+mod patterns;
 mod reading;
 mod startup;
 mod stop;
@@ -47,8 +49,11 @@ pub use groups::{
     GroupOffset, Keep, OffsetRefusal, Stability,
 };
 pub use partitions::DeleteBefore;
+pub use patterns::{TopicPattern, TopicPatternError};
 pub use reading::{Edge, FoundOffset, OffsetQuery, StartPosition};
 pub use startup::StartupError;
+
+use patterns::Patterns;
 
 use crate::config::ServerConfig;
 use crate::coordinator::Coordinator;
@@ -93,6 +98,7 @@ struct Inner {
     metadata: Coordinator<MetadataState>,
     image: Arc<ArcSwap<MetadataState>>,
     groups: GroupCoordinator,
+    patterns: Patterns,
     /// Set aside durably, not given out yet.
     producer_ids: tokio::sync::Mutex<Range<i64>>,
     /// Topics come and go one at a time, from the first check to the last folder.

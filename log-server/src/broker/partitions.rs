@@ -79,6 +79,7 @@ impl Broker {
             });
         }
         topic.partitions.extend(added);
+        self.inner.topics.changed();
         Ok(())
     }
 

@@ -241,6 +241,7 @@ impl Foundation {
             metadata: self.metadata,
             image: self.image,
             groups,
+            patterns: super::patterns::Patterns::default(),
             producer_ids: tokio::sync::Mutex::new(0..0),
             admin: tokio::sync::Mutex::new(()),
             request_memory,

@@ -12,7 +12,9 @@ use crate::broker::group_members::{
     ConsumerHeartbeatError, DeleteGroupError, HeartbeatError, JoinGroupError, LeaveGroupError,
     MemberError, SyncGroupError,
 };
-use crate::broker::{CommitError, DeleteOffsetRefusal, DeleteOffsetsError, OffsetRefusal};
+use crate::broker::{
+    CommitError, DeleteOffsetRefusal, DeleteOffsetsError, OffsetRefusal, TopicPatternError,
+};
 use crate::error::{
     AlterConfigsError, CoordinatorError, CreatePartitionsError, CreateTopicError,
     DeleteRecordsError, DeleteTopicError, FetchOffsetsError, GroupIdError, InitProducerError,
@@ -332,6 +334,12 @@ impl From<HeartbeatError> for Refusal {
             HeartbeatError::Member(error) => error.into(),
             HeartbeatError::Coordinator(error) => error.into(),
         }
+    }
+}
+
+impl From<TopicPatternError> for Refusal {
+    fn from(error: TopicPatternError) -> Self {
+        Self::of(ErrorCode::InvalidRegularExpression, &error)
     }
 }
 

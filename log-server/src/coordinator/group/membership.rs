@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
 use super::classic::{ClassicGroup, Deletion, Joining, check_session};
-use super::consumer::{ConsumerGroup, FindTopic, StoredConsumerGroup};
+use super::consumer::{ConsumerGroup, StoredConsumerGroup, TopicsView};
 use super::error::{
     ConsumerHeartbeatError, DeleteGroupError, JoinGroupError, LeaveGroupError, MemberError,
     SyncGroupError,
@@ -31,7 +31,8 @@ use super::live::LiveGroup;
 use super::offsets::Expiry;
 use super::request::{
     Committer, ConsumerGroupDescription, ConsumerHeartbeat, ConsumerStep, GroupDescription,
-    GroupFilter, GroupKind, GroupListing, GroupState, Heartbeat, JoinGroup, LeaveGroup, SyncGroup,
+    GroupFilter, GroupKind, GroupListing, GroupState, Heartbeat, JoinGroup, LeaveGroup,
+    PatternChange, SyncGroup,
 };
 use super::settings::GroupSettings;
 use super::stored::StoredGroup;
@@ -39,6 +40,7 @@ use super::subscription::Usage;
 use super::turn::{Answer, Effects, Moment, Now, Reply, Turn, Waiter, WriteId};
 use crate::error::CoordinatorError;
 use crate::limits;
+use crate::topic_pattern::TopicPattern;
 
 /// Every group with members, and every one that has had some.
 pub(crate) struct Membership {
@@ -171,12 +173,16 @@ impl Membership {
         now: Now,
         waiter: Waiter,
         request: &ConsumerHeartbeat,
-        find: FindTopic<'_>,
+        topics: &TopicsView<'_>,
     ) -> Effects {
         let refuse = |error| refusal(waiter, Reply::ConsumerHeartbeat(Err(error)));
         let joins = request.step == ConsumerStep::Join;
         if let Err(error) = self.check_consumer(request) {
             return refuse(error);
+        }
+        let unresolved = self.unresolved(request, topics);
+        if !unresolved.is_empty() {
+            return refusal(waiter, Reply::Unresolved(unresolved));
         }
         let id = request.group.clone();
         let unknown = ConsumerHeartbeatError::UnknownGroup { group: id.clone() };
@@ -192,7 +198,23 @@ impl Membership {
                 return refuse(unknown);
             }
         };
-        self.turn(id, group, now, |group, turn| group.heartbeat(turn, request, find, waiter))
+        self.turn(id, group, now, |group, turn| group.heartbeat(turn, request, topics, waiter))
+    }
+
+    /// What must be known of patterns before this can be looked at; whoever goes needs nothing.
+    fn unresolved(
+        &self,
+        request: &ConsumerHeartbeat,
+        topics: &TopicsView<'_>,
+    ) -> Vec<TopicPattern> {
+        match (request.step, self.groups.get(&request.group)) {
+            (ConsumerStep::Leave | ConsumerStep::LeaveForNow, _) => Vec::new(),
+            (_, Some(LiveGroup::Consumer(group))) => group.unresolved(request, topics),
+            _ => {
+                let asked = request.pattern.iter().flat_map(PatternChange::pattern);
+                asked.filter(|asked| !topics.matching.contains_key(asked)).cloned().collect()
+            }
+        }
     }
 
     fn check_consumer(&self, request: &ConsumerHeartbeat) -> Result<(), ConsumerHeartbeatError> {
@@ -204,7 +226,9 @@ impl Membership {
             return Err(ConsumerHeartbeatError::GroupFull { max: limits::MEMBERS_MAX });
         }
         let topics = request.subscribed.iter().flatten().map(String::len);
-        if self.bytes.saturating_add(topics.sum()) > limits::MEMBER_BYTES_MAX {
+        let pattern = request.pattern.iter().flat_map(PatternChange::pattern);
+        let said = topics.chain(pattern.map(|pattern| pattern.as_str().len()));
+        if self.bytes.saturating_add(said.sum()) > limits::MEMBER_BYTES_MAX {
             let reason = JoinGroupError::MetadataFull.to_string();
             return Err(CoordinatorError::Refused { reason }.into());
         }

@@ -195,6 +195,9 @@ pub(crate) struct ConsumerMemberStored {
     pub(crate) revoking: Vec<PartitionsStored>,
     #[prost(message, repeated, tag = "15")]
     pub(crate) target: Vec<PartitionsStored>,
+    /// In RE2's syntax.
+    #[prost(string, optional, tag = "16")]
+    pub(crate) pattern: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

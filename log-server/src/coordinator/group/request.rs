@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::id::{GenerationId, GroupId, GroupInstanceId, MemberEpoch, MemberId};
+use crate::topic_pattern::TopicPattern;
 use crate::topics::TopicId;
 
 /// One way of sharing the work that a member can take part in.
@@ -207,6 +208,25 @@ pub enum ConsumerStep {
     LeaveForNow,
 }
 
+/// By which pattern a member wants to find topics from now on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PatternChange {
+    /// By none.
+    Clear,
+    /// By this one.
+    Set(TopicPattern),
+}
+
+impl PatternChange {
+    /// The pattern from now on.
+    pub fn pattern(&self) -> Option<&TopicPattern> {
+        match self {
+            Self::Clear => None,
+            Self::Set(pattern) => Some(pattern),
+        }
+    }
+}
+
 /// A heartbeat of a member of a consumer group (KIP-848). What is `None` is as it was.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConsumerHeartbeat {
@@ -228,6 +248,8 @@ pub struct ConsumerHeartbeat {
     pub rebalance_timeout: Option<Duration>,
     /// The topics that it wants to read, by name.
     pub subscribed: Option<Vec<String>>,
+    /// The topics that it wants to read besides, as a pattern for their names.
+    pub pattern: Option<PatternChange>,
     /// How it would like the work to be shared out.
     pub assignor: Option<Assignor>,
     /// What it owns.
@@ -281,6 +303,8 @@ pub struct ConsumerMemberDescription {
     pub epoch: MemberEpoch,
     /// The topics that it wants to read.
     pub subscribed: Vec<String>,
+    /// The pattern by which it wants to find more.
+    pub pattern: Option<TopicPattern>,
     /// What it may own.
     pub assignment: Assignment,
     /// What it is to own in the end.

@@ -24,7 +24,7 @@ use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use super::classic::Deletion;
-use super::consumer::FindTopic;
+use super::consumer::TopicsView;
 use super::driver::drive;
 use super::error::{
     CommitError, ConsumerHeartbeatError, DeleteGroupError, DeleteOffsetsError, HeartbeatError,
@@ -44,6 +44,7 @@ use super::subscription::Usage;
 use super::turn::{Effects, Left, Moment, Now, Reply, Waiter, WriteId};
 use crate::coordinator::{Coordinator, LoadError, OpenCoordinator, Place, WriteError};
 use crate::error::CoordinatorError;
+use crate::topic_pattern::TopicPattern;
 use crate::topics::TopicId;
 
 /// Tells both times at once.
@@ -56,6 +57,13 @@ pub(crate) fn clocks(clock: &Arc<dyn Clock>) -> Clocks {
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Now { moment: Moment::new(ms), time: clock.now() }
     })
+}
+
+/// What came of a heartbeat.
+pub(crate) enum Heard {
+    Answer(HeartbeatAnswer),
+    /// Nothing yet: it should come again, knowing what these match.
+    Unresolved(Vec<TopicPattern>),
 }
 
 /// The group coordinator. Stops when it is dropped.
@@ -184,17 +192,17 @@ impl GroupCoordinator {
         }
     }
 
-    /// `find` looks topics up by name.
     pub(crate) async fn consumer_heartbeat(
         &self,
         request: &ConsumerHeartbeat,
-        find: FindTopic<'_>,
-    ) -> Result<HeartbeatAnswer, ConsumerHeartbeatError> {
+        topics: &TopicsView<'_>,
+    ) -> Result<Heard, ConsumerHeartbeatError> {
         let turn = |membership: &mut Membership, now, waiter| {
-            membership.consumer_heartbeat(now, waiter, request, find)
+            membership.consumer_heartbeat(now, waiter, request, topics)
         };
         match self.inner.turn(turn).await? {
-            Reply::ConsumerHeartbeat(reply) => reply,
+            Reply::ConsumerHeartbeat(reply) => reply.map(Heard::Answer),
+            Reply::Unresolved(patterns) => Ok(Heard::Unresolved(patterns)),
             other => unreachable!("a consumer's heartbeat was answered with {other:?}"),
         }
     }

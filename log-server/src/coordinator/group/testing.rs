@@ -8,7 +8,7 @@ use bytes::Bytes;
 use log_proto::types::{Offset, TimestampMs};
 use uuid::Uuid;
 
-use super::consumer::FindTopic;
+use super::consumer::TopicsView;
 use super::error::{HeartbeatError, JoinGroupError, LeaveGroupError, MemberError, SyncGroupError};
 use super::id::{GenerationId, GroupId, GroupInstanceId, MemberId};
 use super::membership::{Membership, NotCommitter};
@@ -274,10 +274,10 @@ impl Bench {
     pub(super) fn consumer_heartbeat(
         &mut self,
         request: &ConsumerHeartbeat,
-        find: FindTopic<'_>,
+        topics: &TopicsView<'_>,
     ) -> Waiter {
         let waiter = self.waiter();
-        let effects = self.membership.consumer_heartbeat(self.now(), waiter, request, find);
+        let effects = self.membership.consumer_heartbeat(self.now(), waiter, request, topics);
         self.carry_out(effects);
         waiter
     }

@@ -24,6 +24,7 @@ use super::record::GroupRecord;
 use super::request::{HeartbeatAnswer, Joined, LeavingMember, Synced};
 use super::settings::GroupSettings;
 use crate::error::CoordinatorError;
+use crate::topic_pattern::TopicPattern;
 
 /// A moment on a clock that only goes forward, in milliseconds since it began: for deadlines. Not
 /// the time of day, which may be set back, and would then keep dead members alive.
@@ -71,6 +72,8 @@ pub(crate) enum Reply {
     Heartbeat(Result<(), HeartbeatError>),
     Leave(Result<Vec<Left>, LeaveGroupError>),
     ConsumerHeartbeat(Result<HeartbeatAnswer, ConsumerHeartbeatError>),
+    /// To a consumer's heartbeat, which changes nothing before it is known what these match.
+    Unresolved(Vec<TopicPattern>),
 }
 
 /// One who was to leave, and whether it has.
@@ -85,6 +88,8 @@ impl Reply {
             Self::Heartbeat(_) => Self::Heartbeat(Err(error.into())),
             Self::Leave(_) => Self::Leave(Err(error.into())),
             Self::ConsumerHeartbeat(_) => Self::ConsumerHeartbeat(Err(error.into())),
+            // It rests upon nothing.
+            Self::Unresolved(_) => self,
         }
     }
 }

@@ -5,7 +5,9 @@
 //! be back as the same static member. A field that is null is as it was. From version 1 on the
 //! client brings its own member id; before, it may be given one.
 //!
-//! Left out: subscribing by regular expression (refused), racks (kept, and shown).
+//! Topics may be given by name, by a pattern in RE2's syntax, or both; an empty pattern is none.
+//!
+//! Left out: racks (kept, and shown).
 
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use super::group_fields::instance;
 use crate::broker::GroupId;
 use crate::broker::group_members::{
     Assignment, Assignor, ConsumerHeartbeat, ConsumerStep, HeartbeatAnswer, MemberEpoch, MemberId,
+    PatternChange,
 };
 use crate::kafka::Context;
 use crate::kafka::error::Refusal;
@@ -63,7 +66,8 @@ async fn beat(
         rebalance_timeout: u64::try_from(request.rebalance_timeout_ms)
             .ok()
             .map(Duration::from_millis),
-        subscribed: subscribed(request)?,
+        subscribed: subscribed(request),
+        pattern: pattern(context, request).await?,
         assignor: request.server_assignor.as_ref().map(assignor).transpose()?,
         owned: request.topic_partitions.as_deref().map(owned).transpose()?,
     };
@@ -92,13 +96,20 @@ fn step(member_epoch: i32) -> Result<ConsumerStep, Refusal> {
     }
 }
 
-fn subscribed(request: &ConsumerGroupHeartbeatRequest) -> Result<Option<Vec<String>>, Refusal> {
-    if request.subscribed_topic_regex.as_ref().is_some_and(|regex| !regex.is_empty()) {
-        let message = "topics are not matched by the broker: subscribe to them by name";
-        return Err(Refusal::new(ErrorCode::InvalidRegularExpression, message));
-    }
+fn subscribed(request: &ConsumerGroupHeartbeatRequest) -> Option<Vec<String>> {
     let names = request.subscribed_topic_names.as_ref();
-    Ok(names.map(|names| names.iter().map(ToString::to_string).collect()))
+    names.map(|names| names.iter().map(ToString::to_string).collect())
+}
+
+async fn pattern(
+    context: &Context,
+    request: &ConsumerGroupHeartbeatRequest,
+) -> Result<Option<PatternChange>, Refusal> {
+    match request.subscribed_topic_regex.as_ref().map(Str::as_str) {
+        None => Ok(None),
+        Some("") => Ok(Some(PatternChange::Clear)),
+        Some(regex) => Ok(Some(PatternChange::Set(context.broker.topic_pattern(regex).await?))),
+    }
 }
 
 fn assignor(name: &Str) -> Result<Assignor, Refusal> {
@@ -147,6 +158,7 @@ fn assigned(assignment: &Assignment) -> WireAssignment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::Mode;
     use crate::kafka::handlers::testing::{Rig, assert_encodes, code};
     use crate::kafka::handlers::{consumer_group_describe, wire_id};
     use log_proto::kafka::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
@@ -200,6 +212,50 @@ mod tests {
         assert_ne!(code(again.error_code), ErrorCode::None);
     }
 
+    /// Goal: a pattern finds topics as they come and go; none of them the broker's own.
+    #[tokio::test]
+    async fn a_consumer_subscribes_by_pattern() {
+        let rig = Rig::with_topic().await;
+        let by_pattern = |regex: &str| ConsumerGroupHeartbeatRequest {
+            subscribed_topic_names: None,
+            subscribed_topic_regex: Some(regex.into()),
+            ..joining("m")
+        };
+        let joined = handle(&rig.context, 1, &by_pattern(".*t.*")).await;
+        assert_encodes(1, &joined);
+        assert_eq!(topics_told(&joined), 1, "{joined:?}");
+        let request =
+            ConsumerGroupDescribeRequest { group_ids: vec!["g".into()], ..Default::default() };
+        let described = consumer_group_describe::handle(&rig.context, 1, &request).await;
+        let regex = &described.groups[0].members[0].subscribed_topic_regex;
+        assert_eq!(regex.as_ref().map(Str::as_str), Some(".*t.*"));
+
+        let broker = &rig.context.broker;
+        let (principal, configs) = (&rig.context.principal, Default::default());
+        broker.create_topic(principal, "t2", Some(1), configs, Mode::Apply).await.expect("made");
+        let beat = |member_epoch| ConsumerGroupHeartbeatRequest {
+            group_id: "g".into(),
+            member_id: "m".into(),
+            member_epoch,
+            rebalance_timeout_ms: -1,
+            ..Default::default()
+        };
+        let told = handle(&rig.context, 1, &beat(joined.member_epoch)).await;
+        assert_eq!((told.member_epoch, topics_told(&told)), (2, 2), "{told:?}");
+        let again = handle(&rig.context, 1, &beat(2)).await;
+        assert_eq!((again.member_epoch, again.assignment), (2, None));
+        let clear = ConsumerGroupHeartbeatRequest {
+            subscribed_topic_regex: Some(Str::default()),
+            ..beat(2)
+        };
+        assert_eq!(topics_told(&handle(&rig.context, 1, &clear).await), 0);
+    }
+
+    fn topics_told(response: &ConsumerGroupHeartbeatResponse) -> usize {
+        let assignment = response.assignment.as_ref().expect("it is told");
+        assignment.topic_partitions.len()
+    }
+
     #[tokio::test]
     async fn each_mistake_has_its_code() {
         let rig = Rig::with_topic().await;
@@ -223,10 +279,14 @@ mod tests {
             ),
             (
                 ConsumerGroupHeartbeatRequest {
-                    subscribed_topic_regex: Some("t.*".into()),
+                    subscribed_topic_regex: Some("t(".into()),
                     ..good.clone()
                 },
                 ErrorCode::InvalidRegularExpression,
+            ),
+            (
+                ConsumerGroupHeartbeatRequest { subscribed_topic_names: None, ..good.clone() },
+                ErrorCode::InvalidRequest,
             ),
             (
                 ConsumerGroupHeartbeatRequest { group_id: Str::default(), ..good.clone() },

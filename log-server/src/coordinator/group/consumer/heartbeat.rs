@@ -9,7 +9,7 @@ use super::super::id::{MemberEpoch, MemberId};
 use super::super::request::{ConsumerHeartbeat, ConsumerStep, HeartbeatAnswer};
 use super::super::turn::{Reply, Turn, Waiter};
 use super::member::{ConsumerMember, Phase, Presence, is_subset};
-use super::{ConsumerGroup, FindTopic, Memory};
+use super::{ConsumerGroup, Memory, TopicsView};
 
 impl ConsumerGroup {
     /// A member says where it stands, and is told where it is to go.
@@ -17,12 +17,12 @@ impl ConsumerGroup {
         &mut self,
         turn: &mut Turn<'_>,
         request: &ConsumerHeartbeat,
-        find: FindTopic<'_>,
+        topics: &TopicsView<'_>,
         waiter: Waiter,
     ) {
         let answer = match request.step {
-            ConsumerStep::Join => self.join(turn, request, find),
-            ConsumerStep::Continue { epoch } => self.go_on(turn, request, epoch, find),
+            ConsumerStep::Join => self.join(turn, request, topics),
+            ConsumerStep::Continue { epoch } => self.go_on(turn, request, epoch, topics),
             ConsumerStep::Leave => self.leave(turn, request),
             ConsumerStep::LeaveForNow => self.leave_for_now(turn, request),
         };
@@ -33,14 +33,14 @@ impl ConsumerGroup {
         &mut self,
         turn: &mut Turn<'_>,
         request: &ConsumerHeartbeat,
-        find: FindTopic<'_>,
+        topics: &TopicsView<'_>,
     ) -> Result<HeartbeatAnswer, ConsumerHeartbeatError> {
         check_join(request)?;
         let before = self.returning_member(turn, request)?;
         let new = || ConsumerMember::new(request.member.clone());
         let mut member = before.clone().unwrap_or_else(new);
         member.update(request);
-        Ok(self.proceed(turn, request, before.as_ref(), member, find))
+        Ok(self.proceed(turn, request, before.as_ref(), member, topics))
     }
 
     /// Who begins anew, or is the heir of a static member. `None` is somebody new.
@@ -79,7 +79,7 @@ impl ConsumerGroup {
         turn: &mut Turn<'_>,
         request: &ConsumerHeartbeat,
         epoch: MemberEpoch,
-        find: FindTopic<'_>,
+        topics: &TopicsView<'_>,
     ) -> Result<HeartbeatAnswer, ConsumerHeartbeatError> {
         let before = self.known_member(request)?.clone();
         let mut member = before.clone();
@@ -94,7 +94,7 @@ impl ConsumerGroup {
             return Err(fenced);
         }
         member.update(request);
-        Ok(self.proceed(turn, request, Some(&before), member, find))
+        Ok(self.proceed(turn, request, Some(&before), member, topics))
     }
 
     fn known_member(&self, request: &ConsumerHeartbeat) -> Result<&ConsumerMember, MemberError> {
@@ -118,12 +118,15 @@ impl ConsumerGroup {
         request: &ConsumerHeartbeat,
         before: Option<&ConsumerMember>,
         updated: ConsumerMember,
-        find: FindTopic<'_>,
+        topics: &TopicsView<'_>,
     ) -> HeartbeatAnswer {
         let id = updated.id.clone();
-        let is_news = before.is_none_or(|before| before.subscribed != updated.subscribed);
+        let is_news = before.is_none_or(|before| before.subscribes_otherwise(&updated));
         self.stored.members.insert(id.clone(), updated);
-        if self.look_at_topics(find) || is_news {
+        if is_news {
+            self.looked_at = None;
+        }
+        if self.look_at_topics(topics) || is_news {
             self.raise_epoch(turn);
         }
         self.compute_target();
@@ -145,7 +148,7 @@ impl ConsumerGroup {
     ) -> HeartbeatAnswer {
         let member = &self.stored.members[id];
         let is_full = request.rebalance_timeout.is_some()
-            && request.subscribed.is_some()
+            && (request.subscribed.is_some() || request.pattern.is_some())
             && request.owned.is_some();
         let has_moved = before.is_none_or(|before| before.assigned != member.assigned);
         let tells = request.step == ConsumerStep::Join || is_full || has_moved;
@@ -203,7 +206,7 @@ fn check_join(request: &ConsumerHeartbeat) -> Result<(), ConsumerHeartbeatError>
     if request.rebalance_timeout.is_none_or(|timeout| timeout.is_zero()) {
         return invalid("whoever joins sets a rebalance timeout");
     }
-    if request.subscribed.is_none() {
+    if request.subscribed.is_none() && request.pattern.is_none() {
         return invalid("whoever joins says what it subscribes to");
     }
     if request.owned.as_ref().is_some_and(|owned| !owned.is_empty()) {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use super::super::id::{GroupInstanceId, MemberEpoch, MemberId};
 use super::super::request::{Assignment, Assignor, ConsumerHeartbeat};
 use super::super::turn::{Moment, Now};
+use crate::topic_pattern::TopicPattern;
 
 /// A member. All but the deadlines survives a restart.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct ConsumerMember {
     pub(in super::super) client_host: String,
     pub(in super::super) rebalance_timeout: Duration,
     pub(in super::super) subscribed: BTreeSet<String>,
+    /// What else it wants to read.
+    pub(in super::super) pattern: Option<TopicPattern>,
     pub(in super::super) assignor: Option<Assignor>,
     pub(in super::super) epoch: MemberEpoch,
     pub(in super::super) previous_epoch: MemberEpoch,
@@ -77,6 +80,7 @@ impl ConsumerMember {
             client_host: String::new(),
             rebalance_timeout: Duration::ZERO,
             subscribed: BTreeSet::new(),
+            pattern: None,
             assignor: None,
             epoch: MemberEpoch::default(),
             previous_epoch: MemberEpoch::default(),
@@ -109,13 +113,22 @@ impl ConsumerMember {
         if let Some(topics) = &request.subscribed {
             self.subscribed = topics.iter().cloned().collect();
         }
+        if let Some(change) = &request.pattern {
+            self.pattern = change.pattern().cloned();
+        }
+    }
+
+    /// Whether it wants to read something else than it will.
+    pub(super) fn subscribes_otherwise(&self, later: &Self) -> bool {
+        (&self.subscribed, &self.pattern) != (&later.subscribed, &later.pattern)
     }
 
     /// What it says of itself takes so much in memory, roughly.
     pub(super) fn bytes(&self) -> usize {
         let topics: usize = self.subscribed.iter().map(String::len).sum();
         let rack = self.rack.as_ref().map_or(0, String::len);
-        topics + rack + self.client_id.len() + self.client_host.len()
+        let pattern = self.pattern.as_ref().map_or(0, |pattern| pattern.as_str().len());
+        topics + pattern + rack + self.client_id.len() + self.client_host.len()
     }
 
     /// What nobody else may read.

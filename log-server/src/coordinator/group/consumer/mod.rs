@@ -13,17 +13,19 @@
 //! of a thousand members will want them.
 //!
 //! - [`heartbeat`]: what members say, and are told. [`member`]: how one of them moves.
+//! - [`topics`]: what members read, by name or by pattern.
 //! - [`assignor`]: who is to have what. [`stored`]: what is on the disk.
 
 mod assignor;
 mod heartbeat;
 mod member;
 mod stored;
+mod topics;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use log_proto::types::TimestampMs;
 
@@ -37,15 +39,12 @@ use super::request::{
 use super::subscription::{CONSUMER, Usage};
 use super::turn::{Moment, Now, Turn, WriteId};
 use crate::error::CoordinatorError;
-use crate::topics::TopicId;
+use crate::topic_pattern::TopicPattern;
+use crate::topics::{TopicId, TopicsVersion};
 use member::{ConsumerMember, Deadlines, Phase};
 pub(crate) use stored::StoredConsumerGroup;
-
-/// What a topic's name stands for at this moment.
-pub(crate) type TopicShape = (TopicId, u32);
-
-/// Finds topics by name.
-pub(crate) type FindTopic<'a> = &'a (dyn Fn(&str) -> Option<TopicShape> + Sync);
+use topics::Resolved;
+pub(crate) use topics::{Matching, TopicShape, TopicsView};
 
 /// A consumer group, as it is now.
 #[derive(Clone, Debug)]
@@ -53,6 +52,11 @@ pub(super) struct ConsumerGroup {
     id: GroupId,
     stored: StoredConsumerGroup,
     deadlines: BTreeMap<MemberId, Deadlines>,
+    /// What the members' patterns match.
+    resolved: BTreeMap<TopicPattern, Resolved>,
+    /// The topics that the members' subscriptions were last compared with; none if either has
+    /// changed since.
+    looked_at: Option<TopicsVersion>,
     memory: Memory,
     /// What is on its way into the log.
     last_write: Option<WriteId>,
@@ -74,8 +78,19 @@ impl ConsumerGroup {
     /// A group that nobody has heard of.
     pub(super) fn new(id: GroupId, now: Now) -> Self {
         let stored = StoredConsumerGroup { state_since: now.time, ..Default::default() };
-        let memory = Memory::Forgotten;
-        Self { id, stored, deadlines: BTreeMap::new(), memory, last_write: None }
+        Self::with(id, stored, Memory::Forgotten)
+    }
+
+    fn with(id: GroupId, stored: StoredConsumerGroup, memory: Memory) -> Self {
+        Self {
+            id,
+            stored,
+            deadlines: BTreeMap::new(),
+            resolved: BTreeMap::new(),
+            looked_at: None,
+            memory,
+            last_write: None,
+        }
     }
 
     /// A group that was of another kind, and goes on counting.
@@ -93,11 +108,11 @@ impl ConsumerGroup {
         now: Now,
         session_timeout: std::time::Duration,
     ) -> Self {
-        let deadlines = stored.members.iter();
-        let deadlines = deadlines
+        let members = stored.members.iter();
+        let deadlines = members
             .map(|(id, member)| (id.clone(), member.deadlines(now, session_timeout)))
             .collect();
-        Self { id, stored, deadlines, memory: Memory::Stored, last_write: None }
+        Self { deadlines, ..Self::with(id, stored, Memory::Stored) }
     }
 
     pub(super) fn last_write(&self) -> Option<WriteId> {
@@ -126,7 +141,8 @@ impl ConsumerGroup {
 
     /// What members say of themselves takes so much in memory, roughly.
     pub(super) fn bytes(&self) -> usize {
-        self.stored.members.values().map(ConsumerMember::bytes).sum()
+        let members = self.stored.members.values().map(ConsumerMember::bytes);
+        members.sum::<usize>() + self.resolved_bytes()
     }
 
     pub(super) fn deleting(&mut self, write: WriteId) {
@@ -143,17 +159,6 @@ impl ConsumerGroup {
                 Deletion::NotDone => Memory::Behind,
             };
         }
-    }
-
-    /// Whether what members subscribe to is not what the target was computed for.
-    fn look_at_topics(&mut self, find: FindTopic<'_>) -> bool {
-        let names: BTreeSet<&String> =
-            self.stored.members.values().flat_map(|member| &member.subscribed).collect();
-        let topics: BTreeMap<String, TopicShape> =
-            names.into_iter().filter_map(|name| Some((name.clone(), find(name)?))).collect();
-        let changed = topics != self.stored.topics;
-        self.stored.topics = topics;
-        changed
     }
 
     fn raise_epoch(&mut self, turn: &Turn<'_>) {
@@ -174,11 +179,7 @@ impl ConsumerGroup {
             .map(|member| assignor::Candidate {
                 id: &member.id,
                 instance: member.instance.as_ref(),
-                topics: member
-                    .subscribed
-                    .iter()
-                    .filter_map(|name| Some(self.stored.topics.get(name)?.0))
-                    .collect(),
+                topics: self.topics_of(member),
                 before: &member.target,
             })
             .collect();
@@ -233,6 +234,7 @@ impl ConsumerGroup {
     fn remove(&mut self, turn: &Turn<'_>, id: &MemberId) {
         self.stored.members.remove(id);
         self.deadlines.remove(id);
+        self.looked_at = None;
         self.raise_epoch(turn);
     }
 
@@ -302,8 +304,7 @@ impl ConsumerGroup {
         if self.is_empty() {
             return Usage::EmptySince(self.state_since());
         }
-        let members = self.stored.members.values();
-        Usage::Subscribed(members.flat_map(|member| member.subscribed.clone()).collect())
+        Usage::Subscribed(self.subscribed_names())
     }
 
     fn state_since(&self) -> TimestampMs {
@@ -343,6 +344,7 @@ impl ConsumerGroup {
             client_host: member.client_host.clone(),
             epoch: member.epoch,
             subscribed: member.subscribed.iter().cloned().collect(),
+            pattern: member.pattern.clone(),
             assignment: member.assigned.clone(),
             target: member.target.clone(),
         });

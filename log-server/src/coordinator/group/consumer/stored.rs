@@ -15,6 +15,7 @@ use super::super::stored::millis;
 use super::TopicShape;
 use super::member::{ConsumerMember, Phase, Presence};
 use crate::coordinator::NotUnderstood;
+use crate::topic_pattern::TopicPattern;
 
 /// Everything that is remembered of a consumer group.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -87,6 +88,7 @@ impl ConsumerMember {
             assigned: to_partitions(&self.assigned),
             revoking: to_partitions(&self.revoking),
             target: to_partitions(&self.target),
+            pattern: self.pattern.as_ref().map(|pattern| pattern.as_str().to_owned()),
         }
     }
 
@@ -102,6 +104,7 @@ impl ConsumerMember {
             client_host: record.client_host,
             rebalance_timeout: Duration::from_millis(record.rebalance_timeout_ms),
             subscribed: record.subscribed.into_iter().collect(),
+            pattern: record.pattern.as_deref().map(TopicPattern::stored),
             // One that only a newer broker knows is not asked for.
             assignor: record.assignor.as_deref().and_then(Assignor::named),
             epoch: epoch(record.epoch)?,

@@ -11,10 +11,12 @@ use super::super::error::{ConsumerHeartbeatError, JoinGroupError, MemberError};
 use super::super::id::{MemberEpoch, MemberId};
 use super::super::membership::NotCommitter;
 use super::super::request::*;
+use super::super::subscription::Usage;
 use super::super::testing::*;
 use super::super::turn::{Reply, Waiter};
-use super::TopicShape;
-use crate::topics::TopicId;
+use super::{Matching, TopicShape, TopicsView};
+use crate::topic_pattern::TopicPattern;
+use crate::topics::{TopicId, TopicName, TopicsVersion};
 
 const SESSION: u64 = 45_000;
 
@@ -47,6 +49,7 @@ fn beat(name: &str, number: i32) -> ConsumerHeartbeat {
         rack: None,
         rebalance_timeout: None,
         subscribed: None,
+        pattern: None,
         assignor: None,
         owned: None,
     }
@@ -71,17 +74,41 @@ type Answer = Result<HeartbeatAnswer, ConsumerHeartbeatError>;
 struct House {
     bench: Bench,
     topics: BTreeMap<String, TopicShape>,
+    /// What patterns were matched against, and how often.
+    seen: BTreeMap<String, TopicShape>,
+    version: u64,
+    searches: usize,
 }
 
 impl House {
     fn new(partitions: u32) -> Self {
         let topics = [("t".to_owned(), (topic(1), partitions))].into();
-        Self { bench: Bench::new(), topics }
+        Self { bench: Bench::new(), topics, seen: BTreeMap::new(), version: 0, searches: 0 }
     }
 
+    /// Asks as the broker does: what patterns match is found out if that is needed.
     fn ask(&mut self, request: &ConsumerHeartbeat) -> Waiter {
         let topics = self.topics.clone();
-        self.bench.consumer_heartbeat(request, &|name| topics.get(name).copied())
+        if self.seen != topics {
+            self.version += 1;
+            self.seen.clone_from(&topics);
+        }
+        let version = TopicsVersion::new(self.version);
+        let find = |name: &str| topics.get(name).copied();
+        let mut view = TopicsView { version, find: &find, matching: Matching::new() };
+        loop {
+            let waiter = self.bench.consumer_heartbeat(request, &view);
+            let Some(Reply::Unresolved(patterns)) = self.bench.replies.get(&waiter) else {
+                return waiter;
+            };
+            for pattern in patterns {
+                self.searches += 1;
+                let matcher = pattern.matcher().unwrap();
+                let names = topics.keys().filter(|name| matcher.matches(name));
+                let names = names.map(|name| TopicName::new(name).unwrap()).collect();
+                assert!(view.matching.insert(pattern.clone(), names).is_none(), "asked twice");
+            }
+        }
     }
 
     fn answer(&mut self, waiter: Waiter) -> Option<Answer> {
@@ -220,6 +247,76 @@ fn a_topic_that_changes_and_a_new_subscription_raise_the_epoch() {
     house.topics.clear();
     house.told(&beat("a", 3));
     assert_eq!(house.state(), GroupState::Stable);
+}
+
+fn by_pattern(name: &str, pattern: &str) -> ConsumerHeartbeat {
+    let pattern = PatternChange::Set(TopicPattern::new(pattern).unwrap());
+    ConsumerHeartbeat { subscribed: None, pattern: Some(pattern), ..joining(name) }
+}
+
+fn whole(topics: impl IntoIterator<Item = u128>) -> Assignment {
+    topics.into_iter().map(|number| (topic(number), [0].into())).collect()
+}
+
+#[test]
+fn a_pattern_finds_topics_as_they_come_and_go() {
+    let mut house = House::new(1);
+    house.topics.insert("t2".to_owned(), (topic(2), 1));
+    house.topics.insert("other".to_owned(), (topic(3), 1));
+    assert_eq!(house.told(&by_pattern("a", "t.*")), (1, Some(whole([1, 2]))));
+    house.topics.insert("t4".to_owned(), (topic(4), 1));
+    assert_eq!(house.told(&beat("a", 1)), (2, Some(whole([1, 2, 4]))));
+    house.topics.remove("t2");
+    let (at, left) = house.told(&owning("a", 2, whole([1, 2, 4])));
+    assert_eq!((at, left), (2, Some(whole([1, 4]))), "what is gone is given up");
+    assert_eq!(house.told(&owning("a", 2, whole([1, 4]))), (3, None));
+    house.topics.insert("u".to_owned(), (topic(5), 1));
+    assert_eq!(house.told(&beat("a", 3)), (3, None), "what does not match is nobody's business");
+
+    let both = ConsumerHeartbeat { subscribed: Some(vec!["u".to_owned()]), ..beat("a", 3) };
+    assert_eq!(house.told(&both), (4, Some(whole([1, 4, 5]))), "names and a pattern add up");
+    let clear = ConsumerHeartbeat { pattern: Some(PatternChange::Clear), ..beat("a", 4) };
+    assert_eq!(house.told(&clear).1, Some(whole([5])));
+}
+
+#[test]
+fn a_pattern_is_searched_for_once_in_a_version_of_the_topics() {
+    let mut house = House::new(1);
+    for name in ["a", "b", "c"] {
+        house.told(&by_pattern(name, "t.*"));
+    }
+    assert_eq!(house.searches, 1, "three members have the same");
+    house.told(&by_pattern("d", "t"));
+    assert_eq!(house.searches, 2);
+    house.topics.insert("t2".to_owned(), (topic(2), 1));
+    for _ in 0..3 {
+        for name in ["b", "c", "d"] {
+            house.told(&joining_again(name));
+        }
+    }
+    assert_eq!(house.searches, 4, "both once more, whoever asks how often");
+}
+
+/// Says nothing of what it subscribes to but that it is there.
+fn joining_again(name: &str) -> ConsumerHeartbeat {
+    ConsumerHeartbeat { subscribed: Some(Vec::new()), ..joining(name) }
+}
+
+#[test]
+fn a_pattern_survives_a_restart_and_is_no_news_after_it() {
+    let mut house = House::new(1);
+    house.told(&by_pattern("a", "t.*"));
+    house.bench.restart();
+    let usage = house.bench.membership.usage(&group());
+    assert_eq!(usage, Some(Usage::Subscribed(["t".to_owned()].into())), "its offsets are in use");
+    let log = house.bench.log.len();
+    assert_eq!(house.told(&beat("a", 1)), (1, None));
+    assert_eq!(house.bench.log.len(), log);
+    house.topics.insert("t2".to_owned(), (topic(2), 1));
+    assert_eq!(house.told(&beat("a", 1)), (2, Some(whole([1, 2]))));
+    let described = house.bench.membership.describe_consumer(&group()).unwrap();
+    let pattern = described.members[0].pattern.as_ref().map(TopicPattern::as_str);
+    assert_eq!(pattern, Some("t.*"));
 }
 
 #[test]

@@ -6,10 +6,13 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.consumer.SubscriptionPattern;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.FencedInstanceIdException;
+import org.apache.kafka.common.errors.InvalidRegularExpression;
 
 /** Groups, in both protocols. */
 class GroupsTest extends Suite {
@@ -84,6 +87,45 @@ class GroupsTest extends Suite {
         }
         members.remove(0).close();
         settle(members, 3);
+    }
+
+    @Goal("a pattern in RE2's syntax is resolved by the broker, also for topics made later")
+    void topicsAreFoundByPattern() throws Exception {
+        String prefix = unique("found");
+        newTopicNamed(prefix + ".one");
+        newTopicNamed(prefix + "xtwo");
+        newTopicNamed("not-" + prefix + ".one");
+        var consumer = newConsumer(CONSUMER);
+        consumer.subscribe(new SubscriptionPattern("\\Q" + prefix + ".\\E(one|\\pL{3,})"));
+        settle(List.of(consumer), 1);
+        same(Set.of(partition(prefix + ".one")), consumer.assignment());
+        newTopicNamed(prefix + ".later");
+        settle(List.of(consumer), 2);
+        var producer = newProducer();
+        send(producer, prefix + ".later", numbered(0, 3));
+        sameBytes(numbered(0, 3), take(consumer, 3));
+        consumer.subscribe(new SubscriptionPattern(prefix + "x.*"));
+        eventually(
+                () -> {
+                    consumer.poll(Duration.ofMillis(20));
+                    return consumer.assignment().equals(Set.of(partition(prefix + "xtwo")));
+                });
+    }
+
+    @Goal("a pattern that is none is refused by name")
+    void aBadPatternIsRefused() throws Exception {
+        var consumer = newConsumer(CONSUMER);
+        consumer.subscribe(new SubscriptionPattern("a(b"));
+        refused(
+                InvalidRegularExpression.class,
+                () -> {
+                    eventually(() -> !consumer.poll(Duration.ofMillis(20)).isEmpty());
+                    return null;
+                });
+    }
+
+    private void newTopicNamed(String name) throws Exception {
+        get(admin.createTopics(List.of(new NewTopic(name, 1, (short) 1))).all());
     }
 
     @Goal("a member that stops polling loses its partitions to others")
