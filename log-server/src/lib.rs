@@ -34,6 +34,8 @@ pub mod config;
 pub mod data_dir;
 pub mod descriptors;
 pub mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod housekeeping;
 pub mod kafka;
 pub mod limits;

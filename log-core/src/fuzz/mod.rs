@@ -9,6 +9,8 @@
 //! cargo-fuzz; the tests here run its corpora, each with some mutations, and `FUZZ_RUNS` makes
 //! them long. A copy of the parsers in the fuzz crate was rejected: it would be what is tested.
 
+#[cfg(test)]
+mod corpus;
 mod memory;
 
 use std::sync::Arc;

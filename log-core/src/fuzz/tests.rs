@@ -1,7 +1,6 @@
-//! The corpora as ordinary tests: each input as it is, and with a few mutations of a seed.
+//! The corpora as ordinary tests, and what they were made of.
 
 use std::fs;
-use std::path::PathBuf;
 
 use log_proto::record::{
     BatchBuilder, BatchOptions, Compression, EndTxnKind, EndTxnMarker, Transactional,
@@ -9,98 +8,16 @@ use log_proto::record::{
 };
 use log_proto::types::{CoordinatorEpoch, Producer, ProducerEpoch, ProducerId, Sequence};
 
+use super::corpus::put;
 use super::*;
 use crate::{AppendOrigin, LogConfig};
-
-fn corpus(target: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus")).join(target)
-}
-
-fn inputs(target: &str) -> Vec<Vec<u8>> {
-    let entries = fs::read_dir(corpus(target)).expect("each target has a corpus");
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.sort_unstable();
-    paths.iter().map(|path| fs::read(path).unwrap()).collect()
-}
-
-/// A counter, mixed until no bit can be told from its neighbours.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        usize::try_from((mixed ^ (mixed >> 32)) >> 1).unwrap_or(0) % bound.max(1)
-    }
-}
-
-/// Values at which decoders go wrong.
-const EDGES: [&[u8]; 6] =
-    [&[0], &[0xff], &[0x7f, 0xff, 0xff, 0xff], &[0x80, 0, 0, 0], &[0; 8], &[0xff; 8]];
-
-fn mutate(input: &mut Vec<u8>, others: &[Vec<u8>], random: &mut Random) {
-    for _ in 0..1 + random.below(4) {
-        let at = random.below(input.len());
-        match random.below(7) {
-            _ if input.is_empty() => input.push(random.below(256) as u8),
-            0 => input[at] ^= 1 << random.below(8),
-            1 => input[at] = random.below(256) as u8,
-            2 => input.truncate(at),
-            3 => {
-                let edge = EDGES[random.below(EDGES.len())];
-                let end = (at + edge.len()).min(input.len());
-                input.splice(at..end, edge.iter().copied());
-            }
-            4 => {
-                let end = (at + 1 + random.below(64)).min(input.len());
-                let copy = input[at..end].to_vec();
-                let to = random.below(input.len());
-                input.splice(to..to, copy);
-            }
-            5 => {
-                let end = (at + 1 + random.below(16)).min(input.len());
-                input.drain(at..end);
-            }
-            _ => {
-                let other = &others[random.below(others.len())];
-                input.truncate(at);
-                input.extend_from_slice(&other[random.below(other.len())..]);
-            }
-        }
-    }
-}
-
-/// `FUZZ_RUNS` sets another number of mutations for each target, `FUZZ_TARGET` chooses one.
-fn runs(target: &str) -> u64 {
-    let chosen = std::env::var("FUZZ_TARGET").ok().is_none_or(|chosen| chosen == target);
-    let runs = std::env::var("FUZZ_RUNS").ok().map(|runs| runs.parse().expect("a number"));
-    let usual = if target == "folder" { 300 } else { 2000 };
-    if chosen { runs.unwrap_or(usual) } else { 0 }
-}
-
-fn run(target: &str) {
-    let (_, function) = TARGETS.into_iter().find(|(name, _)| *name == target).expect("a target");
-    let inputs = inputs(target);
-    inputs.iter().for_each(|input| function(input));
-    for seed in 0..runs(target) {
-        let mut random = Random(seed);
-        let mut input = inputs[random.below(inputs.len())].clone();
-        mutate(&mut input, &inputs, &mut random);
-        let ran = std::panic::catch_unwind(|| function(&input));
-        assert!(ran.is_ok(), "{target}, mutation {seed}: {}", hex(&input));
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 macro_rules! corpora {
     ($($name:ident)*) => {$(
         #[test]
         fn $name() {
-            run(stringify!($name));
+            let usual_runs = if stringify!($name) == "folder" { 300 } else { 2000 };
+            corpus::run(&TARGETS, stringify!($name), usual_runs);
         }
     )*
         #[test]
@@ -187,10 +104,6 @@ fn folders() -> [Vec<(String, Vec<u8>)>; 2] {
 #[test]
 #[ignore = "changes the sources: to be run after a format has changed"]
 fn write_the_corpora() {
-    let put = |target: &str, name: &str, bytes: &[u8]| {
-        fs::create_dir_all(corpus(target)).unwrap();
-        fs::write(corpus(target).join(name), bytes).unwrap();
-    };
     for compression in [
         Compression::None,
         Compression::Gzip,

@@ -25,6 +25,8 @@ mod groups;
 mod partitions;
 mod patterns;
 mod reading;
+#[cfg(any(test, feature = "fuzz"))]
+mod scratch;
 mod startup;
 mod stop;
 
@@ -51,6 +53,8 @@ pub use groups::{
 pub use partitions::DeleteBefore;
 pub use patterns::{TopicPattern, TopicPatternError};
 pub use reading::{Edge, FoundOffset, OffsetQuery, StartPosition};
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use scratch::Scratch;
 pub use startup::StartupError;
 
 use patterns::Patterns;

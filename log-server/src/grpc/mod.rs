@@ -9,6 +9,8 @@ mod consumer;
 mod convert;
 mod delivery;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod groups;
 mod producer;
 mod pump;

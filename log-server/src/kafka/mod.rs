@@ -19,6 +19,8 @@
 mod connection;
 mod error;
 mod fetch_sessions;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod handlers;
 mod listener;
 mod router;

@@ -13,13 +13,25 @@ use crate::kafka::{
     values::{default_value, has_plain_default, rust_type},
 };
 
-/// The modules of all messages.
+/// The modules of all messages, and the way from an API to the type of its requests.
 pub(crate) fn messages(modules: &[Module]) -> String {
     let mut out = String::new();
     for module in modules {
         emit_module(&mut out, module).expect("a string takes everything");
     }
+    emit_visit_request(&mut out, modules).expect("a string takes everything");
     out
+}
+
+fn emit_visit_request(out: &mut String, modules: &[Module]) -> fmt::Result {
+    writeln!(out, "/// Gives the visitor the type of this API's requests.")?;
+    writeln!(out, "pub fn visit_request<V: RequestVisitor>(key: ApiKey, visitor: V) -> V::Output {{")?;
+    writeln!(out, "    match key {{")?;
+    for Module { name, .. } in modules.iter().filter(|module| module.key.is_some()) {
+        let path = format!("{}::{name}Request", snake_case(name));
+        writeln!(out, "        ApiKey::{name} => visitor.visit::<{path}>(),")?;
+    }
+    writeln!(out, "    }}\n}}")
 }
 
 /// The enum of API keys, and what is known of each.

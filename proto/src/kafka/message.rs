@@ -67,7 +67,7 @@ pub trait Layout: Sized {
 }
 
 /// A request, a response, or data that has versions of its own.
-pub trait Message: Layout + Default {
+pub trait Message: Layout + Default + PartialEq + fmt::Debug {
     /// Its name and versions.
     const SHAPE: &'static Shape;
 
@@ -103,4 +103,14 @@ pub trait Request: Message {
 
     /// What answers it, in the same version.
     type Response: Message;
+}
+
+/// What is done in the same way with the requests of every API: see
+/// [`visit_request`](super::messages::visit_request).
+pub trait RequestVisitor {
+    /// What comes of it.
+    type Output;
+
+    /// Does it, for the requests of one API.
+    fn visit<R: Request>(self) -> Self::Output;
 }

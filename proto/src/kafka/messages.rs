@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{
     api_key::ApiKey,
     error::DecodeError,
-    message::{Layout, Message, Request, Shape, Versions},
+    message::{Layout, Message, Request, RequestVisitor, Shape, Versions},
     reader::Reader,
     str::Str,
     uuid::Uuid,

@@ -91,7 +91,7 @@ pub use error::{DecodeError, DecodeReason, EncodeError, EncodeReason};
 pub use error_code::ErrorCode;
 pub use frame::{HeaderError, RequestFrame, encode_request, encode_response, open_response};
 pub use header::RequestHeader;
-pub use message::{Message, Request, Shape, Versions};
+pub use message::{Message, Request, RequestVisitor, Shape, Versions};
 pub use reader::Reader;
 pub use rope::Rope;
 pub use str::Str;

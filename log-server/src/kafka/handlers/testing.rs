@@ -1,46 +1,33 @@
 //! A broker to try handlers on, without a socket.
 
-use std::sync::Arc;
-
-use log_core::io::Disk;
-use log_core::{Committer, SystemClock};
 use log_proto::kafka::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use log_proto::kafka::{ErrorCode, Message, Writer};
 
 use super::create_topics;
-use crate::broker::Broker;
+use crate::broker::Scratch;
 use crate::config::ServerConfig;
 use crate::kafka::fetch_sessions::FetchSessions;
 use crate::kafka::{Advertised, Context};
-use crate::partition::PartitionParts;
 use crate::principal::Principal;
 
 /// A broker in a folder of its own, and what a client of it would come with.
 pub(super) struct Rig {
     pub(super) context: Context,
-    _folder: tempfile::TempDir,
+    _scratch: Scratch,
 }
 
 impl Rig {
     pub(super) async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("there is room for a folder");
-        let parts = PartitionParts {
-            storage: Arc::new(Disk),
-            clock: Arc::new(SystemClock),
-            committer: Committer::start(1),
-            pressure: Arc::default(),
-        };
-        let data_dir = folder.path().to_owned();
-        let config = ServerConfig { data_dir, ..ServerConfig::default() };
+        let scratch = Scratch::start(ServerConfig::default()).await;
         let context = Context {
-            broker: Broker::start(config, parts).await.expect("an empty folder"),
+            broker: scratch.broker.clone(),
             principal: Principal::Anonymous,
             advertised: Advertised { host: "cairn.example".into(), port: 9092 },
             fetch_sessions: FetchSessions::new(),
             client_host: "10.0.0.1".into(),
             client_id: Some("tester".into()),
         };
-        Self { context, _folder: folder }
+        Self { context, _scratch: scratch }
     }
 
     /// One with topic `t` of two partitions.

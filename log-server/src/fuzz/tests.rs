@@ -1,0 +1,23 @@
+//! The corpora as ordinary tests, and what they were made of.
+
+#[path = "../../../log-core/src/fuzz/corpus.rs"]
+mod corpus;
+#[path = "seeds.rs"]
+mod seeds;
+
+use super::{TARGETS, Target};
+
+#[test]
+fn kafka_decoding() {
+    corpus::run(&TARGETS, "kafka_decoding", 5000);
+}
+
+#[test]
+fn kafka_requests() {
+    corpus::run(&TARGETS, "kafka_requests", 300);
+}
+
+#[test]
+fn grpc_requests() {
+    corpus::run(&TARGETS, "grpc_requests", 300);
+}
