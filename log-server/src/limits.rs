@@ -9,6 +9,9 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Partitions of one topic: their numbers have at most five digits.
 pub const TOPIC_PARTITIONS_MAX: u32 = 100_000;
 
+/// Topics in one Kafka request to create them: what Kafka's controller takes at once.
+pub const CREATE_TOPICS_MAX: usize = 10_000;
+
 /// Longest group id in characters.
 pub const GROUP_ID_CHARS_MAX: usize = 255;
 

@@ -88,7 +88,7 @@ fn a_batch(compression: Compression) -> Bytes {
     let id = ProducerId::new(0).unwrap();
     let producer = Producer { id, epoch: ProducerEpoch::new(0).unwrap() };
     let producer = Some((producer, Sequence::ZERO));
-    let mut batch = BatchBuilder::new(of!(BatchOptions { compression: compression, producer: producer }));
+    let mut batch = BatchBuilder::new(of!(BatchOptions { compression, producer }));
     batch.push(TimestampMs::new(1000), Some(b"key"), Some(b"value"), &[]).unwrap();
     batch.build().unwrap()
 }
@@ -96,10 +96,13 @@ fn a_batch(compression: Compression) -> Bytes {
 fn kafka() {
     let mut place = 0;
     let place = &mut place;
-    put_frames(place, &[api_versions::ApiVersionsRequest {
-        client_software_name: "c".into(),
-        client_software_version: "1".into(),
-    }]);
+    put_frames(
+        place,
+        &[api_versions::ApiVersionsRequest {
+            client_software_name: "c".into(),
+            client_software_version: "1".into(),
+        }],
+    );
     topics(place);
     records(place);
     groups(place);
@@ -125,67 +128,76 @@ fn topics(place: &mut usize) {
         assignments: vec![assignment]
     });
     let topics = vec![topic, assigned];
-    put_frames(place, &[of!(CreateTopicsRequest { topics: topics })]);
+    put_frames(place, &[of!(CreateTopicsRequest { topics })]);
     use metadata::*;
-    let names = [Some(t()), None].map(|name| of!(MetadataRequestTopic { name: name }));
-    put_frames(place, &[None, Some(names.to_vec()), Some(names[..1].to_vec())].map(|topics| {
-        of!(MetadataRequest { topics: topics, allow_auto_topic_creation: true })
-    }));
+    let names = [Some(t()), None].map(|name| of!(MetadataRequestTopic { name }));
+    put_frames(
+        place,
+        &[None, Some(names.to_vec()), Some(names[..1].to_vec())]
+            .map(|topics| of!(MetadataRequest { topics, allow_auto_topic_creation: true })),
+    );
     use describe_topic_partitions::*;
     let cursor = Some(Cursor { topic_name: t(), partition_index: 1 });
     let topics = vec![TopicRequest { name: t() }];
-    put_frames(place, &[of!(DescribeTopicPartitionsRequest {
-        topics: topics,
-        response_partition_limit: 10,
-        cursor: cursor,
-    })]);
+    put_frames(
+        place,
+        &[of!(DescribeTopicPartitionsRequest { topics, response_partition_limit: 10, cursor })],
+    );
     put_frames(place, &[of!(describe_cluster::DescribeClusterRequest { endpoint_type: 1 })]);
     let partitions = vec![0, 1, 9];
     let topics = vec![describe_log_dirs::DescribableLogDirTopic { topic: t(), partitions }];
-    put_frames(place, &[None, Some(topics)].map(|topics| {
-        describe_log_dirs::DescribeLogDirsRequest { topics }
-    }));
+    put_frames(
+        place,
+        &[None, Some(topics)].map(|topics| describe_log_dirs::DescribeLogDirsRequest { topics }),
+    );
     put_frames(place, &[of!(describe_acls::DescribeAclsRequest { operation: 1 })]);
 }
 
 fn records(place: &mut usize) {
-    put_frames(place, &[of!(init_producer_id::InitProducerIdRequest {
-        transaction_timeout_ms: 1000,
-        producer_id: -1,
-        producer_epoch: -1
-    })]);
+    put_frames(
+        place,
+        &[of!(init_producer_id::InitProducerIdRequest {
+            transaction_timeout_ms: 1000,
+            producer_id: -1,
+            producer_epoch: -1
+        })],
+    );
     let codecs = [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4];
-    put_frames(place, &codecs.map(|codec| {
-        let partition =
-            produce::PartitionProduceData { index: 0, records: Some(a_batch(codec)) };
-        let topic = of!(produce::TopicProduceData { name: t(), partition_data: vec![partition] });
-        of!(produce::ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![topic] })
-    }));
+    put_frames(
+        place,
+        &codecs.map(|codec| {
+            let partition =
+                produce::PartitionProduceData { index: 0, records: Some(a_batch(codec)) };
+            let topic =
+                of!(produce::TopicProduceData { name: t(), partition_data: vec![partition] });
+            of!(produce::ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![topic] })
+        }),
+    );
     let partition = of!(fetch::FetchPartition { partition: 0, partition_max_bytes: 1000 });
     let topic = of!(fetch::FetchTopic { topic: t(), partitions: vec![partition] });
-    put_frames(place, &[0, -1, 1].map(|epoch| {
-        let forgotten = of!(fetch::ForgottenTopic { topic: t(), partitions: vec![0] });
-        of!(fetch::FetchRequest {
-            max_bytes: 1000,
-            session_id: i32::from(epoch > 0),
-            session_epoch: epoch,
-            topics: vec![topic.clone()],
-            forgotten_topics_data: if epoch > 0 { vec![forgotten] } else { Vec::new() },
-        })
-    }));
-    let partitions = (-6..2).map(|timestamp| of!(list_offsets::ListOffsetsPartition {
-        timestamp: timestamp
-    }));
+    put_frames(
+        place,
+        &[0, -1, 1].map(|epoch| {
+            let forgotten = of!(fetch::ForgottenTopic { topic: t(), partitions: vec![0] });
+            of!(fetch::FetchRequest {
+                max_bytes: 1000,
+                session_id: i32::from(epoch > 0),
+                session_epoch: epoch,
+                topics: vec![topic.clone()],
+                forgotten_topics_data: if epoch > 0 { vec![forgotten] } else { Vec::new() },
+            })
+        }),
+    );
+    let partitions = (-6..2).map(|timestamp| of!(list_offsets::ListOffsetsPartition { timestamp }));
     let topic = list_offsets::ListOffsetsTopic { name: t(), partitions: partitions.collect() };
     put_frames(place, &[of!(list_offsets::ListOffsetsRequest { topics: vec![topic] })]);
     let partition = of!(offset_for_leader_epoch::OffsetForLeaderPartition { leader_epoch: 0 });
-    let topic = offset_for_leader_epoch::OffsetForLeaderTopic {
-        topic: t(),
-        partitions: vec![partition],
-    };
-    put_frames(place, &[of!(offset_for_leader_epoch::OffsetForLeaderEpochRequest {
-        topics: vec![topic]
-    })]);
+    let topic =
+        offset_for_leader_epoch::OffsetForLeaderTopic { topic: t(), partitions: vec![partition] };
+    put_frames(
+        place,
+        &[of!(offset_for_leader_epoch::OffsetForLeaderEpochRequest { topics: vec![topic] })],
+    );
     let topic = describe_producers::TopicRequest { name: t(), partition_indexes: vec![0, 1] };
     put_frames(place, &[describe_producers::DescribeProducersRequest { topics: vec![topic] }]);
 }
@@ -195,53 +207,78 @@ fn subscription() -> Bytes {
 }
 
 fn groups(place: &mut usize) {
-    put_frames(place, &[0, 1, 2].map(|key_type| find_coordinator::FindCoordinatorRequest {
-        key: "g".into(),
-        key_type,
-        coordinator_keys: vec!["g".into()],
-    }));
-    let protocol = join_group::JoinGroupRequestProtocol {
-        name: "range".into(),
-        metadata: subscription(),
-    };
-    put_frames(place, &[of!(join_group::JoinGroupRequest {
-        group_id: "g".into(),
-        session_timeout_ms: 10_000,
-        rebalance_timeout_ms: 1000,
-        group_instance_id: Some("i".into()),
-        protocol_type: "consumer".into(),
-        protocols: vec![protocol],
-    }), of!(join_group::JoinGroupRequest {
-        group_id: "h".into(),
-        session_timeout_ms: 6000,
-        protocol_type: "consumer".into(),
-    })]);
+    put_frames(
+        place,
+        &[0, 1, 2].map(|key_type| find_coordinator::FindCoordinatorRequest {
+            key: "g".into(),
+            key_type,
+            coordinator_keys: vec!["g".into()],
+        }),
+    );
+    let protocol =
+        join_group::JoinGroupRequestProtocol { name: "range".into(), metadata: subscription() };
+    put_frames(
+        place,
+        &[
+            of!(join_group::JoinGroupRequest {
+                group_id: "g".into(),
+                session_timeout_ms: 10_000,
+                rebalance_timeout_ms: 1000,
+                group_instance_id: Some("i".into()),
+                protocol_type: "consumer".into(),
+                protocols: vec![protocol],
+            }),
+            of!(join_group::JoinGroupRequest {
+                group_id: "h".into(),
+                session_timeout_ms: 6000,
+                protocol_type: "consumer".into(),
+            }),
+        ],
+    );
     let assignment = of!(sync_group::SyncGroupRequestAssignment { member_id: "i".into() });
-    put_frames(place, &[of!(sync_group::SyncGroupRequest {
-        group_id: "g".into(),
-        generation_id: 1,
-        member_id: "i".into(),
-        assignments: vec![assignment],
-    })]);
-    put_frames(place, &[of!(heartbeat::HeartbeatRequest {
-        group_id: "g".into(),
-        generation_id: 1,
-        member_id: "i".into(),
-    })]);
+    put_frames(
+        place,
+        &[of!(sync_group::SyncGroupRequest {
+            group_id: "g".into(),
+            generation_id: 1,
+            member_id: "i".into(),
+            assignments: vec![assignment],
+        })],
+    );
+    put_frames(
+        place,
+        &[of!(heartbeat::HeartbeatRequest {
+            group_id: "g".into(),
+            generation_id: 1,
+            member_id: "i".into(),
+        })],
+    );
     let member = of!(leave_group::MemberIdentity { group_instance_id: Some("i".into()) });
-    put_frames(place, &[of!(leave_group::LeaveGroupRequest {
-        group_id: "g".into(),
-        members: vec![member],
-    }), of!(leave_group::LeaveGroupRequest { group_id: "g".into(), member_id: "i".into() })]);
+    put_frames(
+        place,
+        &[
+            of!(leave_group::LeaveGroupRequest { group_id: "g".into(), members: vec![member] }),
+            of!(leave_group::LeaveGroupRequest { group_id: "g".into(), member_id: "i".into() }),
+        ],
+    );
     offsets(place);
-    put_frames(place, &[describe_groups::DescribeGroupsRequest {
-        groups: vec!["g".into(), "c".into()],
-        include_authorized_operations: false,
-    }]);
-    put_frames(place, &[of!(list_groups::ListGroupsRequest {}), list_groups::ListGroupsRequest {
-        states_filter: vec!["Empty".into()],
-        types_filter: vec!["classic".into()],
-    }]);
+    put_frames(
+        place,
+        &[describe_groups::DescribeGroupsRequest {
+            groups: vec!["g".into(), "c".into()],
+            include_authorized_operations: false,
+        }],
+    );
+    put_frames(
+        place,
+        &[
+            of!(list_groups::ListGroupsRequest {}),
+            list_groups::ListGroupsRequest {
+                states_filter: vec!["Empty".into()],
+                types_filter: vec!["classic".into()],
+            },
+        ],
+    );
 }
 
 fn offsets(place: &mut usize) {
@@ -251,20 +288,28 @@ fn offsets(place: &mut usize) {
         committed_metadata: Some("m".into())
     });
     let topic = of!(OffsetCommitRequestTopic { name: t(), partitions: vec![partition] });
-    put_frames(place, &["g", "o"].map(|group| of!(OffsetCommitRequest {
-        group_id: group.into(),
-        generation_id_or_member_epoch: -1,
-        topics: vec![topic.clone()],
-    })));
+    put_frames(
+        place,
+        &["g", "o"].map(|group| {
+            of!(OffsetCommitRequest {
+                group_id: group.into(),
+                generation_id_or_member_epoch: -1,
+                topics: vec![topic.clone()],
+            })
+        }),
+    );
     use offset_fetch::*;
     let topic = OffsetFetchRequestTopic { name: t(), partition_indexes: vec![0, 1] };
     let topics = of!(OffsetFetchRequestTopics { name: t(), partition_indexes: vec![0, 1] });
     let group = of!(OffsetFetchRequestGroup { group_id: "o".into(), topics: Some(vec![topics]) });
     let all = of!(OffsetFetchRequestGroup { group_id: "o".into() });
-    put_frames(place, &[of!(OffsetFetchRequest {
-        group_id: "o".into(),
-        topics: Some(vec![topic]),
-    }), of!(OffsetFetchRequest { groups: vec![group, all] })]);
+    put_frames(
+        place,
+        &[
+            of!(OffsetFetchRequest { group_id: "o".into(), topics: Some(vec![topic]) }),
+            of!(OffsetFetchRequest { groups: vec![group, all] }),
+        ],
+    );
     use offset_delete::*;
     let partition = of!(OffsetDeleteRequestPartition { partition_index: 0 });
     let topic = OffsetDeleteRequestTopic { name: t(), partitions: vec![partition] };
@@ -273,18 +318,26 @@ fn offsets(place: &mut usize) {
 
 fn consumer_groups(place: &mut usize) {
     use consumer_group_heartbeat::*;
-    put_frames(place, &[0, 1, 2, -1].map(|epoch| of!(ConsumerGroupHeartbeatRequest {
-        group_id: "c".into(),
-        member_id: "member".into(),
-        member_epoch: epoch,
-        rebalance_timeout_ms: 1000,
-        subscribed_topic_names: Some(vec![t()]),
-        topic_partitions: (epoch == 0).then(Vec::new),
-    })));
-    put_frames(place, &[consumer_group_describe::ConsumerGroupDescribeRequest {
-        group_ids: vec!["c".into(), "g".into()],
-        include_authorized_operations: true,
-    }]);
+    put_frames(
+        place,
+        &[0, 1, 2, -1].map(|epoch| {
+            of!(ConsumerGroupHeartbeatRequest {
+                group_id: "c".into(),
+                member_id: "member".into(),
+                member_epoch: epoch,
+                rebalance_timeout_ms: 1000,
+                subscribed_topic_names: Some(vec![t()]),
+                topic_partitions: (epoch == 0).then(Vec::new),
+            })
+        }),
+    );
+    put_frames(
+        place,
+        &[consumer_group_describe::ConsumerGroupDescribeRequest {
+            group_ids: vec!["c".into(), "g".into()],
+            include_authorized_operations: true,
+        }],
+    );
 }
 
 fn configs(place: &mut usize) {
@@ -294,10 +347,13 @@ fn configs(place: &mut usize) {
         resource_name: name.into(),
         configuration_keys: None,
     });
-    put_frames(place, &[of!(describe_configs::DescribeConfigsRequest {
-        resources: resources.to_vec(),
-        include_synonyms: true,
-    })]);
+    put_frames(
+        place,
+        &[of!(describe_configs::DescribeConfigsRequest {
+            resources: resources.to_vec(),
+            include_synonyms: true,
+        })],
+    );
     let resources = KINDS.map(|(kind, name)| alter_configs::AlterConfigsResource {
         resource_type: kind,
         resource_name: name.into(),
@@ -316,11 +372,8 @@ fn configs(place: &mut usize) {
         config_operation,
         value: Some("1000".into()),
     });
-    let resource = AlterConfigsResource {
-        resource_type: 2,
-        resource_name: t(),
-        configs: configs.collect(),
-    };
+    let resource =
+        AlterConfigsResource { resource_type: 2, resource_name: t(), configs: configs.collect() };
     let resources = vec![resource];
     put_frames(place, &[IncrementalAlterConfigsRequest { resources, validate_only: false }]);
 }
@@ -328,17 +381,19 @@ fn configs(place: &mut usize) {
 fn ends(place: &mut usize) {
     let topic = of!(create_partitions::CreatePartitionsTopic { name: t(), count: 3 });
     put_frames(place, &[of!(create_partitions::CreatePartitionsRequest { topics: vec![topic] })]);
-    let partition =
-        delete_records::DeleteRecordsPartition { partition_index: 0, offset: 1 };
+    let partition = delete_records::DeleteRecordsPartition { partition_index: 0, offset: 1 };
     let topic = delete_records::DeleteRecordsTopic { name: t(), partitions: vec![partition] };
     put_frames(place, &[of!(delete_records::DeleteRecordsRequest { topics: vec![topic] })]);
     let groups_names = vec!["o".into()];
     put_frames(place, &[delete_groups::DeleteGroupsRequest { groups_names }]);
     let topic = of!(delete_topics::DeleteTopicState { name: Some("u".into()) });
-    put_frames(place, &[
-        of!(delete_topics::DeleteTopicsRequest { topics: vec![topic] }),
-        of!(delete_topics::DeleteTopicsRequest { topic_names: vec!["u".into()] }),
-    ]);
+    put_frames(
+        place,
+        &[
+            of!(delete_topics::DeleteTopicsRequest { topics: vec![topic] }),
+            of!(delete_topics::DeleteTopicsRequest { topic_names: vec!["u".into()] }),
+        ],
+    );
 }
 
 /// Calls as the target takes them apart.
@@ -364,7 +419,11 @@ fn grpc() {
     };
     let first = call("/CreateTopic", &[create.encode_to_vec()]);
     let put = |place: usize, method: &str, messages: &[Vec<u8>]| {
-        put("grpc_requests", &format!("{place:02}{}", method.replace('/', "-")), &call(method, messages));
+        put(
+            "grpc_requests",
+            &format!("{place:02}{}", method.replace('/', "-")),
+            &call(method, messages),
+        );
     };
     super::corpus::put("grpc_requests", "00-CreateTopic", &first);
     put(1, "/InitProducer", &[Vec::new()]);
@@ -438,11 +497,7 @@ fn consume_requests() -> Vec<Vec<u8>> {
         position: Some(Position::Offset(0)),
         ..Default::default()
     };
-    let start = v1::Start {
-        partitions: vec![partition],
-        credit_bytes: 1000,
-        ..Default::default()
-    };
+    let start = v1::Start { partitions: vec![partition], credit_bytes: 1000, ..Default::default() };
     let asked = [Asked::Start(start), Asked::Credit(v1::Credit { bytes: 1000 })];
     asked.map(|asked| v1::ConsumeRequest { request: Some(asked) }.encode_to_vec()).to_vec()
 }

@@ -2,7 +2,8 @@
 //!
 //! The rule: every match is exhaustive, so that a new error does not compile until somebody has
 //! decided what clients are told. A code decides what a client library does; the message beside it
-//! is for the person who reads its log, and is the error as it stands.
+//! is for the person who reads its log, and is the error as it stands; only what a stranger has
+//! named at length is cut, lest each refusal of a small request carry it.
 
 use log_core::{AppendError, ProducerStateError, ReadError, RetentionError};
 use log_proto::kafka::{ErrorCode, Str};
@@ -20,6 +21,9 @@ use crate::error::{
     DeleteRecordsError, DeleteTopicError, FetchOffsetsError, GroupIdError, InitProducerError,
     ListOffsetsError, LookupError, NotCommitted, ProduceError, Stopping,
 };
+
+/// A message that is longer ends here, on the wire.
+const MESSAGE_CHARS_MAX: usize = 1000;
 
 /// What a client is told instead of what it wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,7 +48,11 @@ impl Refusal {
 
     /// Its message on the wire.
     pub(super) fn text(&self) -> Option<Str> {
-        Some(self.message.as_str().into())
+        let message = self.message.as_str();
+        Some(match message.char_indices().nth(MESSAGE_CHARS_MAX) {
+            Some((end, _)) => format!("{}…", &message[..end]).into(),
+            None => message.into(),
+        })
     }
 }
 

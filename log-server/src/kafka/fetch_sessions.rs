@@ -17,6 +17,8 @@ use log_proto::kafka::{ErrorCode, Str, Uuid};
 use log_proto::types::TimestampMs;
 use parking_lot::Mutex;
 
+use crate::limits::TOPIC_NAME_BYTES_MAX;
+
 /// Sessions that are kept: Kafka's default of `max.incremental.fetch.session.cache.slots`.
 const SESSIONS_MAX: usize = 1000;
 
@@ -100,7 +102,7 @@ impl FetchSessions {
         let mut sessions = self.0.lock();
         if session_epoch == INITIAL_EPOCH || session_epoch == FINAL_EPOCH {
             sessions.remove(session_id);
-            let partitions: Vec<_> = wanted(topics).map(|wanted| (wanted, None)).collect();
+            let partitions = changed(Vec::new(), topics);
             let session_id = match session_epoch {
                 INITIAL_EPOCH => sessions.open(&partitions, now),
                 _ => 0,
@@ -118,7 +120,7 @@ impl FetchSessions {
         session.used_at = now;
         let partitions = session.partitions.clone();
         sessions.partitions = sessions.partitions + partitions.len() - before;
-        if sessions.partitions > PARTITIONS_MAX {
+        if sessions.partitions > PARTITIONS_MAX || !can_be_kept(&partitions) {
             // It asks for all of them again, and is served without a session if there is no room.
             sessions.remove(session_id);
             return Err(ErrorCode::FetchSessionIdNotFound);
@@ -167,7 +169,7 @@ impl Sessions {
             sessions.by_id.len() < SESSIONS_MAX
                 && sessions.partitions + partitions.len() <= PARTITIONS_MAX
         };
-        if partitions.is_empty() {
+        if partitions.is_empty() || !can_be_kept(partitions) {
             return 0;
         }
         if !has_room(self) {
@@ -207,16 +209,7 @@ impl Session {
         if topics.is_empty() && forgotten.is_empty() {
             return;
         }
-        let known = (0..).zip(&self.partitions);
-        let mut places: HashMap<Key, usize> =
-            known.map(|(place, (wanted, _))| (key(wanted), place)).collect();
-        for wanted in wanted(topics) {
-            let end = self.partitions.len();
-            match *places.entry(key(&wanted)).or_insert(end) {
-                place if place < end => self.partitions[place].0 = wanted,
-                _ => self.partitions.push((wanted, None)),
-            }
-        }
+        self.partitions = changed(std::mem::take(&mut self.partitions), topics);
         if !forgotten.is_empty() {
             self.forget(forgotten);
         }
@@ -235,6 +228,30 @@ impl Session {
             .collect();
         self.partitions.retain(|(wanted, _)| !forgotten.contains(&key(wanted)));
     }
+}
+
+/// The list with what a request says. What is named twice is one partition, as it was said last:
+/// each may give as many records as the answer has room for.
+fn changed(
+    mut partitions: Vec<(Wanted, Option<Told>)>,
+    topics: Vec<FetchTopic>,
+) -> Vec<(Wanted, Option<Told>)> {
+    let known = (0..).zip(&partitions);
+    let mut places: HashMap<Key, usize> =
+        known.map(|(place, (wanted, _))| (key(wanted), place)).collect();
+    for wanted in wanted(topics) {
+        let end = partitions.len();
+        match *places.entry(key(&wanted)).or_insert(end) {
+            place if place < end => partitions[place].0 = wanted,
+            _ => partitions.push((wanted, None)),
+        }
+    }
+    partitions
+}
+
+/// Names that no topic can have would be kept for nothing, and a hundred times as long.
+fn can_be_kept(partitions: &[(Wanted, Option<Told>)]) -> bool {
+    partitions.iter().all(|(wanted, _)| wanted.topic.len() <= TOPIC_NAME_BYTES_MAX)
 }
 
 fn wanted(topics: Vec<FetchTopic>) -> impl Iterator<Item = Wanted> {
@@ -361,5 +378,23 @@ mod tests {
         assert!(open(later).session_id > 0);
         let sessions = sessions.0.lock();
         assert_eq!(sessions.partitions, sessions.by_id.len());
+    }
+
+    #[test]
+    fn what_is_named_twice_is_one_partition_as_it_was_said_last() {
+        let sessions = FetchSessions::new();
+        for epoch in [INITIAL_EPOCH, FINAL_EPOCH] {
+            let twice = vec![topic("t", &[(0, 1), (1, 7), (0, 2)]), topic("t", &[(0, 3)])];
+            let plan = sessions.plan(request(0, epoch, twice), NOW).unwrap();
+            assert_eq!(offsets(&plan), [(0, 3), (1, 7)]);
+        }
+    }
+
+    #[test]
+    fn names_that_no_topic_has_are_not_kept() {
+        let sessions = FetchSessions::new();
+        let long = "n".repeat(TOPIC_NAME_BYTES_MAX + 1);
+        let plan = sessions.plan(request(0, 0, vec![topic(&long, &[(0, 0)])]), NOW).unwrap();
+        assert_eq!((plan.session_id, plan.partitions.len()), (0, 1));
     }
 }

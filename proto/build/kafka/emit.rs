@@ -25,7 +25,10 @@ pub(crate) fn messages(modules: &[Module]) -> String {
 
 fn emit_visit_request(out: &mut String, modules: &[Module]) -> fmt::Result {
     writeln!(out, "/// Gives the visitor the type of this API's requests.")?;
-    writeln!(out, "pub fn visit_request<V: RequestVisitor>(key: ApiKey, visitor: V) -> V::Output {{")?;
+    writeln!(
+        out,
+        "pub fn visit_request<V: RequestVisitor>(key: ApiKey, visitor: V) -> V::Output {{"
+    )?;
     writeln!(out, "    match key {{")?;
     for Module { name, .. } in modules.iter().filter(|module| module.key.is_some()) {
         let path = format!("{}::{name}Request", snake_case(name));

@@ -6,7 +6,7 @@
 //!
 //! Authorized operations: with no authorization everything is allowed, and that is what is said.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use log_proto::kafka::messages::consumer_group_describe::{
     Assignment as WireAssignment, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse,
@@ -15,6 +15,7 @@ use log_proto::kafka::messages::consumer_group_describe::{
 use log_proto::kafka::{ErrorCode, Str, Uuid};
 
 use super::describe_groups::GROUP_OPERATIONS;
+use super::repeats::once;
 use crate::broker::GroupId;
 use crate::broker::group_members::{
     Assignment, ConsumerGroupDescription, ConsumerMemberDescription,
@@ -33,9 +34,7 @@ pub(in crate::kafka) async fn handle(
     _: i16,
     request: &ConsumerGroupDescribeRequest,
 ) -> ConsumerGroupDescribeResponse {
-    let mut seen = HashSet::new();
-    let ids = request.group_ids.iter().filter(|id| seen.insert(*id));
-    let groups = ids.map(|id| {
+    let groups = once(&request.group_ids, |id| *id).map(|id| {
         let described =
             describe(context, id).map(|group| found(group, request.include_authorized_operations));
         let described = described.unwrap_or_else(|refusal| DescribedGroup {

@@ -4,7 +4,7 @@
 //! on the disk and ready to use when the answer says so. -1 partitions are as many as
 //! `num.partitions` says, and replicas are one: -1 and 1 are taken for their number. Partitions may
 //! be assigned by hand, to the one broker that there is. From version 5 on the answer carries the
-//! configs of the new topic.
+//! configs of the new topic. More than 10,000 topics in one request are refused.
 //!
 //! Left out: `timeout_ms` (a topic is made in one go).
 
@@ -19,6 +19,7 @@ use super::repeats::Repeats;
 use crate::broker::{CreatedTopic, Mode};
 use crate::kafka::error::Refusal;
 use crate::kafka::{Context, NODE_ID};
+use crate::limits::CREATE_TOPICS_MAX;
 use crate::topic_config::{TopicConfigError, TopicConfigs};
 
 /// What stands for a number that is left to the broker.
@@ -30,11 +31,12 @@ pub(in crate::kafka) async fn handle(
     request: &CreateTopicsRequest,
 ) -> CreateTopicsResponse {
     let mode = super::mode(request.validate_only);
+    let count = check_count(request);
     let mut repeats = Repeats::count(request.topics.iter().map(|topic| &topic.name));
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let Some(checked) = repeats.check(&&topic.name) else { continue };
-        let outcome = match checked {
+        let outcome = match checked.and(count.clone()) {
             Ok(()) => create(context, topic, mode).await,
             Err(refusal) => Err(refusal),
         };
@@ -42,6 +44,16 @@ pub(in crate::kafka) async fn handle(
         topics.push(CreatableTopicResult { name: topic.name.clone(), ..result });
     }
     CreateTopicsResponse { topics, ..Default::default() }
+}
+
+/// A topic is answered with all of its configs, also where none is made.
+fn check_count(request: &CreateTopicsRequest) -> Result<(), Refusal> {
+    let (count, max) = (request.topics.len(), CREATE_TOPICS_MAX);
+    if count <= max {
+        return Ok(());
+    }
+    let message = format!("{count} topics in one request: create at most {max} at once");
+    Err(Refusal::new(ErrorCode::PolicyViolation, message))
 }
 
 async fn create(
@@ -240,6 +252,19 @@ mod tests {
             let retention = retention.expect("every config is told");
             assert_eq!((retention.value.clone(), retention.config_source), (Some("7".into()), 1));
         }
+    }
+
+    #[tokio::test]
+    async fn too_many_at_once_are_refused_and_told_so() {
+        let rig = Rig::start().await;
+        let names = (0..=CREATE_TOPICS_MAX).map(|number| new_topic(&format!("t{number}")));
+        let asked = CreateTopicsRequest { validate_only: true, ..request(names.collect()) };
+        let response = handle(&rig.context, 7, &asked).await;
+        let refused = |topic: &CreatableTopicResult| {
+            code(topic.error_code) == ErrorCode::PolicyViolation
+                && topic.configs.as_deref().is_none_or(<[_]>::is_empty)
+        };
+        assert!(response.topics.len() == asked.topics.len() && response.topics.iter().all(refused));
     }
 
     #[tokio::test]

@@ -7,8 +7,6 @@
 //!
 //! Left out: loggers, client metrics, groups.
 
-use std::collections::HashSet;
-
 use log_proto::kafka::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -16,6 +14,7 @@ use log_proto::kafka::messages::describe_configs::{
 use log_proto::kafka::{ErrorCode, Str};
 
 use super::config_entries::{BROKER, ConfigSource, Detail, TOPIC, of_topic};
+use super::repeats::once;
 use crate::config::{SETTINGS, ServerConfig, Setting};
 use crate::kafka::error::{Refusal, number, text};
 use crate::kafka::{Context, NODE_ID};
@@ -30,11 +29,7 @@ pub(in crate::kafka) async fn handle(
 ) -> DescribeConfigsResponse {
     let detail =
         Detail { synonyms: request.include_synonyms, documentation: request.include_documentation };
-    let mut seen = HashSet::new();
-    let key = |resource: &DescribeConfigsResource| {
-        (resource.resource_type, resource.resource_name.clone())
-    };
-    let resources = request.resources.iter().filter(|resource| seen.insert(key(resource)));
+    let resources = once(&request.resources, |one| (one.resource_type, &one.resource_name));
     let results = resources.map(|resource| {
         let described = describe(context, resource, detail);
         DescribeConfigsResult {
@@ -94,7 +89,8 @@ fn broker(
     if name.is_empty() {
         return Ok(Vec::new());
     }
-    if name.parse() != Ok(NODE_ID) {
+    // Not parsed: a number can be written in any number of ways, each of them a resource.
+    if name != NODE_ID.to_string() {
         let message = format!("there is no broker {name:?}: ask for {NODE_ID}");
         return Err(Refusal::new(ErrorCode::InvalidRequest, message));
     }

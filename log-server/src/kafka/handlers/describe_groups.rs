@@ -6,13 +6,12 @@
 //!
 //! Authorized operations: with no authorization everything is allowed, and that is what is said.
 
-use std::collections::HashSet;
-
 use log_proto::kafka::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
 use log_proto::kafka::{ErrorCode, Str};
 
+use super::repeats::once;
 use crate::broker::GroupId;
 use crate::broker::group_members::{GroupDescription, MemberDescription};
 use crate::kafka::Context;
@@ -31,8 +30,7 @@ pub(in crate::kafka) async fn handle(
     request: &DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let mut groups = Vec::with_capacity(request.groups.len());
-    let mut seen = HashSet::new();
-    for id in request.groups.iter().filter(|id| seen.insert(*id)) {
+    for id in once(&request.groups, |id| *id) {
         let described = match describe(context, id).await {
             Ok(Some(group)) => found(group, request.include_authorized_operations),
             Ok(None) => missing(version),

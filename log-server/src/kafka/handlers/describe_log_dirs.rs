@@ -1,10 +1,13 @@
 //! DescribeLogDirs, key 35, versions 1 to 5 (KIP-113, KIP-827, KIP-1066).
 //!
 //! One folder, with the bytes that each partition's log files take, and how large and how free its
-//! disk is. A list of topics that is null means all; what is not there is left out.
+//! disk is. A list of topics that is null means all; what is not there is left out, and what is
+//! asked for twice is answered once.
 
+use std::collections::HashSet;
 use std::path::Path;
 
+use log_proto::kafka::Str;
 use log_proto::kafka::messages::describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest,
     DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
@@ -21,7 +24,10 @@ pub(in crate::kafka) async fn handle(
 ) -> DescribeLogDirsResponse {
     let topics = match &request.topics {
         None => context.broker.topics().all().iter().map(|topic| whole(topic)).collect(),
-        Some(asked) => asked.iter().filter_map(|asked| part(context, asked)).collect(),
+        Some(asked) => {
+            let mut seen = HashSet::new();
+            asked.iter().filter_map(|asked| part(context, asked, &mut seen)).collect()
+        }
     };
     let folder = context.broker.data_dir().path();
     // Sizes that the system does not tell are unknown, as to a client of version 3.
@@ -43,9 +49,14 @@ fn whole(topic: &Topic) -> DescribeLogDirsTopic {
     }
 }
 
-fn part(context: &Context, asked: &DescribableLogDirTopic) -> Option<DescribeLogDirsTopic> {
+fn part<'a>(
+    context: &Context,
+    asked: &'a DescribableLogDirTopic,
+    seen: &mut HashSet<(&'a Str, i32)>,
+) -> Option<DescribeLogDirsTopic> {
     let topic = context.broker.topics().get(asked.topic.as_str()).ok()?;
-    let numbers = asked.partitions.iter().filter_map(|index| u32::try_from(*index).ok());
+    let numbers = asked.partitions.iter().filter(|index| seen.insert((&asked.topic, **index)));
+    let numbers = numbers.filter_map(|index| u32::try_from(*index).ok());
     let serving = numbers.filter_map(|number| topic.partition(number).ok());
     Some(DescribeLogDirsTopic {
         name: asked.topic.clone(),

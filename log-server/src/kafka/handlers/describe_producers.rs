@@ -1,7 +1,10 @@
 //! DescribeProducers, key 61, version 0 (KIP-664).
 //!
 //! Who writes to a partition with a producer id, how far it has come, and where its open
-//! transaction began.
+//! transaction began. A partition that is asked for twice is answered once, lest a small request
+//! have a large answer.
+
+use std::collections::HashSet;
 
 use log_core::ProducerEntry;
 use log_proto::kafka::ErrorCode;
@@ -19,11 +22,13 @@ pub(in crate::kafka) async fn handle(
     _: i16,
     request: &DescribeProducersRequest,
 ) -> DescribeProducersResponse {
+    let mut seen = HashSet::new();
     let topics = request.topics.iter().map(|topic| TopicResponse {
         name: topic.name.clone(),
         partitions: topic
             .partition_indexes
             .iter()
+            .filter(|index| seen.insert((&topic.name, **index)))
             .map(|index| describe(context, topic, *index))
             .collect(),
     });

@@ -12,6 +12,7 @@ use log_proto::kafka::messages::find_coordinator::{
 };
 use log_proto::kafka::{ErrorCode, Str};
 
+use super::repeats::once;
 use crate::kafka::error::{Refusal, number, text};
 use crate::kafka::{Context, NODE_ID};
 
@@ -26,7 +27,7 @@ pub(in crate::kafka) async fn handle(
     if version < BATCHED {
         return alone(find(context, request.key_type, &request.key));
     }
-    let keys = request.coordinator_keys.iter();
+    let keys = once(&request.coordinator_keys, |key| *key);
     let coordinators = keys.map(|key| find(context, request.key_type, key));
     FindCoordinatorResponse {
         error_message: None,

@@ -3,6 +3,7 @@
 //! A timestamp finds the first record stamped at or after it; -1 the end that the client may see,
 //! -2 the start, -3 the record with the largest timestamp. -4 (the start on the local disk) is the
 //! start, and -5 (the end of what is in tiered storage) nothing, as all there is lies on this disk.
+//! A partition that is named twice is refused each time, as with Kafka: each may mean a search.
 
 use log_core::Isolation;
 use log_proto::kafka::messages::list_offsets::{
@@ -12,6 +13,7 @@ use log_proto::kafka::messages::list_offsets::{
 use log_proto::kafka::{ErrorCode, Str};
 use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
 
+use super::repeats::Repeats;
 use super::{TopicRef, check_leader_epoch, isolation, partition_of};
 use crate::broker::OffsetQuery;
 use crate::kafka::Context;
@@ -32,9 +34,13 @@ pub(in crate::kafka) async fn handle(
     request: &ListOffsetsRequest,
 ) -> ListOffsetsResponse {
     let isolation = isolation(request.isolation_level);
+    let named = request.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|partition| (&topic.name, partition.partition_index))
+    });
+    let repeats = Repeats::count(named);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
-        topics.push(list_topic(context, version, isolation, topic).await);
+        topics.push(list_topic(context, version, isolation, topic, &repeats).await);
     }
     ListOffsetsResponse { topics, ..Default::default() }
 }
@@ -44,10 +50,14 @@ async fn list_topic(
     version: i16,
     isolation: Isolation,
     topic: &ListOffsetsTopic,
+    repeats: &Repeats<(&Str, i32)>,
 ) -> ListOffsetsTopicResponse {
     let mut partitions = Vec::with_capacity(topic.partitions.len());
     for asked in &topic.partitions {
-        let found = find(context, version, isolation, &topic.name, asked).await;
+        let found = match repeats.refuse(&(&topic.name, asked.partition_index)) {
+            Ok(()) => find(context, version, isolation, &topic.name, asked).await,
+            Err(refusal) => Err(refusal),
+        };
         partitions.push(found.unwrap_or_else(|refusal| ListOffsetsPartitionResponse {
             partition_index: asked.partition_index,
             error_code: refusal.number(),

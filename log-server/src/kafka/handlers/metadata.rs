@@ -6,7 +6,6 @@
 //!
 //! Authorized operations: with no authorization everything is allowed, and that is what is said.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use log_proto::kafka::messages::metadata::{
@@ -15,6 +14,7 @@ use log_proto::kafka::messages::metadata::{
 };
 use log_proto::kafka::{ErrorCode, Uuid};
 
+use super::repeats::once;
 use super::{TopicRef, topic_of, wire_id};
 use crate::broker::Mode;
 use crate::error::CreateTopicError;
@@ -43,10 +43,8 @@ pub(in crate::kafka) async fn handle(
     let topics = match &request.topics {
         // Version 0 has no null: an empty list means all.
         Some(topics) if version > 0 || !topics.is_empty() => {
-            // Each once: repeated, a short name would ask for an answer without bound.
-            let mut seen = HashSet::new();
             let mut found = Vec::new();
-            for asked in topics.iter().filter(|asked| seen.insert((&asked.name, asked.topic_id))) {
+            for asked in once(topics, |asked| (&asked.name, asked.topic_id)) {
                 found.push(look_up(context, version, request, asked).await);
             }
             found

@@ -8,9 +8,10 @@
 //! epoch: its partitions may be another's by now.
 //!
 //! An error of a whole group stands beside it; in version 1, beside each of its partitions.
-//! `require_stable` holds by itself as long as no transaction commits offsets.
+//! What is asked for twice is answered once: an offset may carry metadata a thousand times as long
+//! as the question. `require_stable` holds by itself as long as no transaction commits offsets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use log_proto::kafka::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
@@ -20,6 +21,7 @@ use log_proto::kafka::messages::offset_fetch::{
 use log_proto::kafka::{ErrorCode, Str, Uuid};
 use log_proto::types::LeaderEpoch;
 
+use super::repeats::once;
 use super::{TopicRef, topic_of, wire_id};
 use crate::broker::group_members::{MemberEpoch, MemberId};
 use crate::broker::{GroupId, GroupOffset, Stability};
@@ -47,7 +49,7 @@ pub(in crate::kafka) async fn handle(
         return alone(version, answer(context, version, stability, &group).await);
     }
     let mut groups = Vec::with_capacity(request.groups.len());
-    for group in &request.groups {
+    for group in once(&request.groups, |group| &group.group_id) {
         groups.push(answer(context, version, stability, group).await);
     }
     OffsetFetchResponse { groups, ..Default::default() }
@@ -111,8 +113,11 @@ fn asked(
 ) -> Vec<OffsetFetchResponseTopics> {
     let offsets: HashMap<(&str, i32), &GroupOffset> =
         offsets.iter().map(|offset| ((offset.topic.as_str(), index(offset)), offset)).collect();
+    let mut seen = HashSet::new();
     let answer = |topic: &OffsetFetchRequestTopics| {
         let name = name_of(context, version, topic);
+        let key = |number: &i32| (topic.name.clone(), topic.topic_id, *number);
+        let numbers = topic.partition_indexes.iter().filter(|number| seen.insert(key(number)));
         let partition = |number: &i32| match &name {
             Ok(name) => match offsets.get(&(name.as_str(), *number)) {
                 Some(offset) => committed(offset),
@@ -123,7 +128,7 @@ fn asked(
         OffsetFetchResponseTopics {
             name: topic.name.clone(),
             topic_id: topic.topic_id,
-            partitions: topic.partition_indexes.iter().map(partition).collect(),
+            partitions: numbers.map(partition).collect(),
         }
     };
     topics.iter().map(answer).collect()

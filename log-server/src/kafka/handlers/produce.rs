@@ -184,11 +184,16 @@ fn partition_response(
         Err(refusal) => PartitionProduceResponse {
             index,
             error_code: refusal.number(),
-            error_message: refusal.text(),
+            error_message: refusal.text().filter(|_| !says_it_all(refusal.code)),
             base_offset: -1,
             ..Default::default()
         },
     }
+}
+
+/// What is not there needs no words, as with Kafka: five bytes are enough to name such a partition.
+fn says_it_all(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
 }
 
 /// Without an answer the only way to tell a client is to hang up, upon which it asks anew where

@@ -1,8 +1,10 @@
 //! Requests that name the same thing more than once.
 //!
-//! Which of the two is meant nobody can say, so neither is done, and both get one answer.
+//! Where something is to be done, which of the two is meant nobody can say: neither is done, and
+//! both get one answer. Where something is only asked, it is answered once: a name that is repeated
+//! a million times would have a small request ask for a large answer, or for much work.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use log_proto::kafka::ErrorCode;
@@ -19,14 +21,35 @@ impl<K: Eq + Hash> Repeats<K> {
         Self(times)
     }
 
+    /// Refuses an item that is named more than once, each time.
+    pub(super) fn refuse(&self, key: &K) -> Result<(), Refusal> {
+        match self.0.get(key) {
+            Some(times) if *times > 1 => Err(twice()),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the next item may be handled; `None` if it has been answered already.
     pub(super) fn check(&mut self, key: &K) -> Option<Result<(), Refusal>> {
         if self.0.remove(key)? == 1 {
             return Some(Ok(()));
         }
-        let message = "the request names it more than once: name it once";
-        Some(Err(Refusal::new(ErrorCode::InvalidRequest, message)))
+        Some(Err(twice()))
     }
+}
+
+fn twice() -> Refusal {
+    let message = "the request names it more than once: name it once";
+    Refusal::new(ErrorCode::InvalidRequest, message)
+}
+
+/// What is asked for, each once, in the order in which it was first named.
+pub(super) fn once<T, K: Eq + Hash>(
+    asked: impl IntoIterator<Item = T>,
+    key: impl Fn(&T) -> K,
+) -> impl Iterator<Item = T> {
+    let mut seen = HashSet::new();
+    asked.into_iter().filter(move |one| seen.insert(key(one)))
 }
 
 #[cfg(test)]
