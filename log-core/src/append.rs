@@ -14,7 +14,7 @@ use log_proto::record::{BatchHeader, CheckedBatch, PlacedHeader, TimestampType};
 use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::config::{FlushPolicy, LogConfig};
-use crate::error::{AppendError, FileError};
+use crate::error::{AppendError, FileError, ReadError};
 use crate::index::AbortedTxn;
 use crate::log::{Inner, Rolled};
 use crate::offsets::{self, EndedTxn, Tail};
@@ -143,7 +143,7 @@ impl Inner {
         now: TimestampMs,
     ) -> Result<(), AppendError> {
         let batch = NewBatch { header: placed.header(), header_bytes: placed.bytes(), body };
-        writer.active.prepare().map_err(|error| self.fail(error.to_string()))?;
+        writer.active.prepare().map_err(|error| self.unprepared(error))?;
         let room = self.room_for(&batch, config);
         match writer.active.append(&batch, config.index_interval_bytes, room, now) {
             Ok(()) => Ok(()),
@@ -216,7 +216,17 @@ impl Inner {
         if error.is_disk_full() {
             AppendError::DiskFull(error)
         } else {
-            self.fail(error.to_string()).into()
+            self.unprepared(error.into())
+        }
+    }
+
+    /// Nothing was begun. A crowd of clients may have taken the descriptors, and gives them back.
+    fn unprepared(&self, error: ReadError) -> AppendError {
+        match error {
+            ReadError::File(error) if error.is_out_of_descriptors() => {
+                AppendError::OutOfDescriptors(error)
+            }
+            other => self.fail(other.to_string()).into(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use log_proto::record::BatchError;
 use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
+use rustix::io::Errno;
 
 use crate::config::ConfigError;
 use crate::producer::ProducerStateError;
@@ -40,6 +41,14 @@ impl FileError {
     /// Whether the disk, or the user's share of it, is full.
     pub fn is_disk_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Whether the process, or the system, may open no further file now. Nothing was done then,
+    /// and a file's bytes are not concerned.
+    pub fn is_out_of_descriptors(&self) -> bool {
+        const CODES: [Errno; 2] = [Errno::MFILE, Errno::NFILE];
+        let code = self.source.raw_os_error();
+        CODES.iter().any(|known| code == Some(known.raw_os_error()))
     }
 }
 
@@ -127,6 +136,9 @@ pub enum AppendError {
     /// There is no room on the disk. Try again later: writing resumes once there is.
     #[error("disk full: {0}")]
     DiskFull(FileError),
+    /// The log is idle or rolls, and no further file may be open now. Try again later.
+    #[error("too many files are open, try again: {0}")]
+    OutOfDescriptors(FileError),
     /// The log has failed.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -179,6 +191,9 @@ pub enum FlushError {
     /// The log has failed, perhaps just now.
     #[error(transparent)]
     Failed(#[from] Failure),
+    /// No further file may be open now. It is tried again soon, by itself too.
+    #[error("too many files are open, nothing is synced: {0}")]
+    OutOfDescriptors(FileError),
     /// The log was closed before.
     #[error("the log is closed")]
     Closed,

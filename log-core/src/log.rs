@@ -44,6 +44,9 @@ const PRODUCER_SWEEP_INTERVAL_MS: i64 = 60_000;
 /// Ticks without a read or an append after which descriptors and maps are let go of.
 const IDLE_TICKS_MAX: u32 = 30;
 
+/// How long a sync waits for descriptors before it is tried again.
+const DESCRIPTORS_PAUSE: Duration = Duration::from_millis(100);
+
 /// What [`Log::open`] needs: settings, and the components that are shared or replaced in tests.
 #[derive(Clone)]
 pub struct OpenLog {
@@ -475,7 +478,7 @@ impl Inner {
         self.flush.gather.lock().begun(begun);
         let target = self.marks.log_end();
         if target != self.marks.synced_tail() {
-            self.sync_files(target).map_err(|error| self.fail(error.to_string()))?;
+            self.sync_files(target).map_err(|error| self.unsynced(error))?;
             self.marks.synced(target);
         }
         let ended = Instant::now();
@@ -486,6 +489,16 @@ impl Inner {
             let _ = self.checkpoint(progress, LeftAs::Running);
         }
         Ok(())
+    }
+
+    /// A sync that failed is final. One that could not begin, because a file or the folder could not
+    /// be opened, has marked nothing clean, and is tried again for those who wait for it.
+    fn unsynced(self: &Arc<Self>, error: FileError) -> FlushError {
+        if error.is_out_of_descriptors() {
+            self.submit_after(DESCRIPTORS_PAUSE);
+            return FlushError::OutOfDescriptors(error);
+        }
+        self.fail(error.to_string()).into()
     }
 
     fn sync_files(&self, target: Tail) -> Result<(), FileError> {

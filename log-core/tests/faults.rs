@@ -12,7 +12,9 @@ use common::{Home, LAZY, Opened, contents, data, offset, producer, small_segment
 use log_core::io::Disk;
 use log_core::io::faulty::{Faulty, Operation};
 use log_core::record::EndTxnKind;
-use log_core::{AppendError, AppendKind, FoundAs, Isolation, LogConfig, OpenError, ReadError};
+use log_core::{
+    AppendError, AppendKind, FlushError, FoundAs, Isolation, LogConfig, OpenError, ReadError,
+};
 
 fn faulty(config: LogConfig) -> (Home, Faulty) {
     let disk = Faulty::over(Disk);
@@ -116,6 +118,49 @@ fn a_full_disk_can_be_read_deleted_from_closed_and_opened() {
     assert_eq!((log.values(), log.offsets().log_start), (left, retired.log_start));
     assert_eq!(home.names_with(".log"), logs);
     assert_eq!(log.committed(), [""; 0]);
+    log.stop();
+}
+
+/// A crowd of clients can take all descriptors; that must not end a log for good.
+#[test]
+fn a_log_without_descriptors_waits_for_them() {
+    let (home, disk) = faulty(small_segments());
+    let log = home.open();
+    log.put_durable(&data("a", 1).padded(800));
+    let out = |log: &Opened| log.try_put(&data("b", 1).padded(800)).unwrap_err();
+    // Another segment is due.
+    disk.run_out_of_descriptors();
+    assert!(matches!(out(&log), AppendError::OutOfDescriptors(_)), "{}", out(&log));
+    disk.heal();
+    log.put_durable(&data("c", 1).padded(100));
+    // Idle for so long that it holds no file.
+    (0..100).for_each(|_| log.tick());
+    disk.run_out_of_descriptors();
+    assert!(matches!(out(&log), AppendError::OutOfDescriptors(_)), "{}", out(&log));
+    assert!(matches!(log.read(offset(0), 1, Isolation::LogEnd), Err(ReadError::File(_))));
+    disk.heal();
+    check_unchanged(&home, &log, &["a.0", "c.0"]);
+    log.stop();
+    let log = home.open();
+    assert_eq!(log.report.found_as, FoundAs::Clean);
+    log.stop();
+}
+
+/// What was appended and could not be synced is synced once that is possible, without being asked
+/// to again.
+#[test]
+fn a_sync_without_descriptors_is_made_up_for() {
+    let (home, disk) = faulty(LogConfig { flush: LAZY, ..small_segments() });
+    let log = home.open();
+    log.put(&data("a", 1).padded(800));
+    // In another segment: its name is to be synced with it.
+    let appended = log.put(&data("b", 1).padded(800));
+    disk.run_out_of_descriptors();
+    assert!(matches!(log.flush(), Err(FlushError::OutOfDescriptors(_))));
+    assert!(!log.offsets().stopped);
+    disk.heal();
+    log.wait_durable(appended.last_offset.next()).unwrap();
+    check_unchanged(&home, &log, &["a.0", "b.0"]);
     log.stop();
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
 use super::{Entry, File, OpenMode, Storage};
 use crate::mmap::Mapping;
@@ -33,9 +34,18 @@ struct Faults {
     failing: Vec<(Operation, io::ErrorKind)>,
     /// Bytes of a failing write that reach the file all the same.
     torn_bytes: usize,
+    /// No file and no folder can be opened.
+    out_of_descriptors: bool,
 }
 
 impl Faults {
+    fn of_descriptors(&self) -> io::Result<()> {
+        match self.out_of_descriptors {
+            true => Err(Errno::MFILE.into()),
+            false => Ok(()),
+        }
+    }
+
     fn of(&self, operation: Operation) -> io::Result<()> {
         match self.failing.iter().find(|(failing, _)| *failing == operation) {
             Some((_, kind)) => Err((*kind).into()),
@@ -67,6 +77,11 @@ impl Faulty {
         self.faults.lock().torn_bytes = bytes;
     }
 
+    /// Lets nothing more be opened; what is open stays so.
+    pub fn run_out_of_descriptors(&self) {
+        self.faults.lock().out_of_descriptors = true;
+    }
+
     /// Everything works again.
     pub fn heal(&self) {
         *self.faults.lock() = Faults::default();
@@ -75,6 +90,7 @@ impl Faulty {
 
 impl Storage for Faulty {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        self.faults.lock().of_descriptors()?;
         if matches!(mode, OpenMode::CreateNew | OpenMode::CreateOrEmpty) {
             self.faults.lock().of(Operation::Create)?;
         }
@@ -87,6 +103,7 @@ impl Storage for Faulty {
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
+        self.faults.lock().of_descriptors()?;
         self.inner.list(folder)
     }
 
@@ -107,6 +124,7 @@ impl Storage for Faulty {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.faults.lock().of_descriptors()?;
         self.faults.lock().of(Operation::Sync)?;
         self.inner.sync_folder(path)
     }

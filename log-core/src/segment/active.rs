@@ -185,9 +185,11 @@ impl ActiveSegment {
         self.with_growing_indexes(|indexes| indexes.add_aborted(txn));
     }
 
-    /// Reads the indexes in, if they were let go of, so that appending need not.
+    /// Opens the file and reads the indexes in, if they were let go of, so that appending need not.
     pub(crate) fn prepare(&self) -> Result<(), ReadError> {
-        self.segment.with_indexes(|_| ())
+        self.segment.with_indexes(|_| ())?;
+        self.segment.file()?;
+        Ok(())
     }
 
     fn with_growing_indexes(&self, change: impl FnOnce(&mut Indexes)) {

@@ -223,6 +223,7 @@ fn append_code(error: &AppendError) -> ErrorCode {
         },
         AppendError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
         AppendError::DiskFull(_) => ErrorCode::DiskFull,
+        AppendError::OutOfDescriptors(_) => ErrorCode::Throttled,
         AppendError::Failed(_) | AppendError::OffsetsExhausted => ErrorCode::KafkaStorageError,
         AppendError::Closed => ErrorCode::ShuttingDown,
     }

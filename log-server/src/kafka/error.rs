@@ -111,7 +111,8 @@ impl From<ProduceError> for Refusal {
     }
 }
 
-/// A full disk is told as a storage error: clients try again, and it passes.
+/// A full disk and a want of descriptors are told as storage errors: clients try again, and they
+/// pass.
 fn append_code(error: &AppendError) -> ErrorCode {
     match error {
         AppendError::Batch(batch) => batch_code(batch),
@@ -127,9 +128,10 @@ fn append_code(error: &AppendError) -> ErrorCode {
         AppendError::FencedLeaderEpoch { .. } | AppendError::Closed => {
             ErrorCode::NotLeaderOrFollower
         }
-        AppendError::DiskFull(_) | AppendError::Failed(_) | AppendError::OffsetsExhausted => {
-            ErrorCode::KafkaStorageError
-        }
+        AppendError::DiskFull(_)
+        | AppendError::OutOfDescriptors(_)
+        | AppendError::Failed(_)
+        | AppendError::OffsetsExhausted => ErrorCode::KafkaStorageError,
     }
 }
 
