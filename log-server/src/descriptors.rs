@@ -9,6 +9,22 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Below this, a crowd of clients or a few thousand busy partitions use them up.
 const ENOUGH: u64 = 4096;
 
+/// How many clients may be connected to the doors that take and give records: half of what may be
+/// open. The rest is the logs'.
+pub(crate) fn clients_max() -> usize {
+    share(2)
+}
+
+/// How many to the door that says what is wrong, which must be open when the others are full.
+pub(crate) fn observers_max() -> usize {
+    share(8)
+}
+
+fn share(part: u64) -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit / part).ok()).unwrap_or(usize::MAX)
+}
+
 /// Raises the limit as far as the system lets us. For programs, not libraries: it concerns the
 /// whole process.
 pub fn raise_limit() {

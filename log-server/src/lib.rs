@@ -48,6 +48,7 @@ pub mod topic_config;
 pub mod topic_pattern;
 pub mod topics;
 
+mod admission;
 mod coordinator;
 mod durable_file;
 mod grpc;

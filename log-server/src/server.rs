@@ -14,12 +14,13 @@ use log_core::{Committer, FlushPolicy, SystemClock};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::admission::Admission;
 use crate::broker::{Broker, StartupError};
 use crate::config::ServerConfig;
 use crate::housekeeping::{Heartbeat, keep_house, retire_segments};
 use crate::http::HttpState;
 use crate::partition::PartitionParts;
-use crate::{grpc, http, kafka};
+use crate::{descriptors, grpc, http, kafka};
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +63,8 @@ impl Server {
     /// Binds the doors, opens what the folder holds, serves. Needs a tokio runtime.
     pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
         let grpc_listener = listen(config.grpc_listen, "grpc.listen").await?;
-        let kafka_doors = kafka_doors(&config).await?;
+        let clients = Admission::of(descriptors::clients_max());
+        let kafka_doors = kafka_doors(&config, &clients).await?;
         let http_listener = listen(config.http_listen, "http.listen").await?;
         let grpc_address = grpc_listener.local_addr().unwrap_or(config.grpc_listen);
         let http_address = http_listener.local_addr().unwrap_or(config.http_listen);
@@ -72,7 +74,8 @@ impl Server {
         let started = Arc::new(OnceLock::new());
         let mut background = JoinSet::new();
         let state = HttpState { broker: Arc::clone(&started), heartbeat: heartbeat.clone() };
-        background.spawn(http::serve(state, http_listener));
+        let observers = Admission::of(descriptors::observers_max());
+        background.spawn(http::serve(state, http_listener, observers));
         let parts = PartitionParts {
             storage: Arc::new(Disk),
             clock: Arc::new(SystemClock),
@@ -82,7 +85,7 @@ impl Server {
         let broker = Broker::start(config, parts).await?;
         background.spawn(keep_house(broker.clone(), heartbeat));
         background.spawn(retire_segments(broker.clone()));
-        let grpc = tokio::spawn(grpc::serve(broker.clone(), grpc_listener));
+        let grpc = tokio::spawn(grpc::serve(broker.clone(), grpc_listener, clients));
         let mut kafka = JoinSet::new();
         for (_, _, door) in kafka_doors {
             kafka.spawn(kafka::serve(broker.clone(), door));
@@ -181,8 +184,9 @@ impl Drop for Server {
 /// Binds every listener of the Kafka door.
 async fn kafka_doors(
     config: &ServerConfig,
+    clients: &Admission,
 ) -> Result<Vec<(String, SocketAddr, kafka::Door)>, StartError> {
-    let shared = kafka::Shared::new(config.max_connections);
+    let shared = kafka::Shared::new(config.max_connections, clients.clone());
     let mut doors = Vec::new();
     for listener in &config.kafka_listeners {
         let bound = listen(listener.address, "kafka.listeners").await?;

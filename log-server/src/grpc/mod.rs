@@ -16,6 +16,7 @@ mod producer;
 mod pump;
 mod streams;
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -29,11 +30,11 @@ use tokio::net::TcpListener;
 use tokio_stream::{Stream, StreamExt};
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::admission::{Admission, Admitted};
 use crate::broker::Broker;
 use crate::limits;
 use crate::principal::Principal;
@@ -67,6 +68,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) async fn serve(
     broker: Broker,
     listener: TcpListener,
+    admission: Admission,
 ) -> Result<(), tonic::transport::Error> {
     keep_buffers();
     let mut stage = broker.stage();
@@ -86,11 +88,18 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(InterceptorLayer::new(attach_principal))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            stopping,
-        )
+        .serve_with_incoming_shutdown(Box::pin(incoming(listener, admission)), stopping)
         .await
+}
+
+fn incoming(
+    listener: TcpListener,
+    admission: Admission,
+) -> impl Stream<Item = Result<Admitted, Infallible>> {
+    futures_util::stream::unfold((listener, admission), |(listener, admission)| async {
+        let admitted = admission.accept(&listener).await.without_delay();
+        Some((Ok(admitted), (listener, admission)))
+    })
 }
 
 /// Tells the allocator which sizes come and go here. The GNU one gives free memory back to the

@@ -4,6 +4,8 @@
 //! open port would tell. `/readyz` is about traffic: it names what stands in its way. It answers
 //! from the first moment on, while the logs are still being opened.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,9 +14,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::admission::{Admission, Admitted};
 use crate::broker::{Broker, Stage};
 use crate::housekeeping::Heartbeat;
 use crate::topics::PartitionState;
@@ -37,14 +41,34 @@ pub(crate) struct HttpState {
 }
 
 /// Serves until it is aborted.
-pub(crate) async fn serve(state: HttpState, listener: TcpListener) {
+pub(crate) async fn serve(state: HttpState, listener: TcpListener, admission: Admission) {
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(state);
-    if let Err(error) = axum::serve(listener, router).await {
+    if let Err(error) = axum::serve(Door { listener, admission }, router).await {
         tracing::error!(%error, "the HTTP door is closed");
+    }
+}
+
+struct Door {
+    listener: TcpListener,
+    admission: Admission,
+}
+
+impl Listener for Door {
+    type Io = Admitted;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Admitted, SocketAddr) {
+        let admitted = self.admission.accept(&self.listener).await;
+        let peer = admitted.peer();
+        (admitted, peer)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 }
 

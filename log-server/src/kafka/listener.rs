@@ -4,26 +4,21 @@
 //! which address *its* clients reach it. Unless told, it is the one that they have come in by,
 //! which is right wherever nothing between them and us changes addresses.
 //!
-//! The rule: a client that cannot be served is closed at once. One that waits in a queue without
-//! an answer looks to its user like a broker that hangs.
+//! The rule: a client that cannot be served is closed at once; see [`crate::admission`].
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::connection;
 use super::fetch_sessions::FetchSessions;
+use crate::admission::{Admission, Admitted};
 use crate::broker::Broker;
 use crate::principal::Principal;
-
-/// How long to wait when the process has no descriptor left for another connection.
-const DESCRIPTORS_PAUSE: Duration = Duration::from_millis(100);
 
 /// The host and port that clients are given.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -152,13 +147,14 @@ pub(crate) struct Door {
 pub(crate) struct Shared {
     /// How many more connections there may be.
     connections: Arc<Semaphore>,
+    admission: Admission,
     fetch_sessions: Arc<FetchSessions>,
 }
 
 impl Shared {
-    pub(crate) fn new(connections_max: usize) -> Self {
+    pub(crate) fn new(connections_max: usize, admission: Admission) -> Self {
         let connections = Arc::new(Semaphore::new(connections_max));
-        Self { connections, fetch_sessions: FetchSessions::new() }
+        Self { connections, admission, fetch_sessions: FetchSessions::new() }
     }
 }
 
@@ -169,10 +165,9 @@ pub(crate) async fn serve(broker: Broker, door: Door) {
     loop {
         tokio::select! {
             () = Broker::stopping(&mut stage) => break,
-            accepted = door.listener.accept() => match accepted {
-                Ok((stream, peer)) => admit(&broker, &door, stream, peer, &mut clients),
-                Err(error) => recover(&error).await,
-            },
+            admitted = door.shared.admission.accept(&door.listener) => {
+                admit(&broker, &door, admitted, &mut clients);
+            }
             Some(_) = clients.join_next(), if !clients.is_empty() => {}
         }
     }
@@ -180,20 +175,13 @@ pub(crate) async fn serve(broker: Broker, door: Door) {
     while clients.join_next().await.is_some() {}
 }
 
-fn admit(
-    broker: &Broker,
-    door: &Door,
-    stream: TcpStream,
-    peer: SocketAddr,
-    clients: &mut JoinSet<()>,
-) {
+fn admit(broker: &Broker, door: &Door, admitted: Admitted, clients: &mut JoinSet<()>) {
+    let (stream, peer, place) = admitted.without_delay().into_parts();
     let Ok(permit) = Arc::clone(&door.shared.connections).try_acquire_owned() else {
         let max = broker.config().max_connections;
         tracing::warn!(%peer, max, "closed: max.connections clients are open");
         return;
     };
-    // Small answers must not wait for more to go with them. Failing costs time, nothing else.
-    let _ = stream.set_nodelay(true);
     let advertised = match (&door.advertised, stream.local_addr()) {
         (Some(told), _) => told.clone(),
         (None, Ok(address)) => address.into(),
@@ -209,14 +197,8 @@ fn admit(
     };
     clients.spawn(async move {
         connection::run(client, stream).await;
-        drop(permit);
+        drop((permit, place));
     });
-}
-
-/// An accept that failed: a client that left while it came, or the process is out of descriptors.
-async fn recover(error: &io::Error) {
-    tracing::debug!(%error, "cannot take a connection");
-    tokio::time::sleep(DESCRIPTORS_PAUSE).await;
 }
 
 #[cfg(test)]
