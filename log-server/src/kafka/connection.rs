@@ -7,7 +7,8 @@
 //!
 //! The rule: a stranger's length takes no memory. Bytes are taken in as they come, and what one
 //! frame holds beyond its first 64 KiB counts against the broker's request memory. A client that
-//! stops in the middle of a frame, or does not take its answers, is closed.
+//! stops in the middle of a frame, or does not take its answers, is closed; so is one that goes on
+//! byte by byte, since it would hold for hours what others wait for.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::fetch_sessions::FetchSessions;
 use super::router::{Turn, route};
@@ -40,6 +41,15 @@ const OVERLAPPING_MAX: u32 = 32;
 
 /// How long a client may rest in the middle of a frame, or leave an answer untaken.
 const STALL_MAX: Duration = Duration::from_secs(30);
+
+/// What a client is to send or take in a second, from then on. No client library waits for an
+/// answer as long as this leaves for it.
+const RATE_MIN: u64 = 256 << 10;
+
+/// How long a frame of so many bytes may take, in either direction.
+fn patience(frame_bytes: usize) -> Duration {
+    STALL_MAX + Duration::from_secs(frame_bytes as u64 / RATE_MIN)
+}
 
 /// How long the rest of a large request waits for request memory. It may be held by requests that
 /// are waiting for theirs; so somebody has to give up, and try again.
@@ -86,7 +96,7 @@ pub(super) enum Closed {
     FrameLength { declared: i32, max: usize },
     #[error("no request for {0:?}")]
     Idle(Duration),
-    #[error("a frame did not go on for {STALL_MAX:?}")]
+    #[error("a frame came too slowly: none of it for {STALL_MAX:?}, or less than {RATE_MIN} B/s")]
     Stalled,
     #[error("no request memory for {MEMORY_WAIT_MAX:?}: raise request.memory.bytes.max")]
     Memory,
@@ -169,9 +179,11 @@ async fn write(mut stream: OwnedWriteHalf, mut answers: mpsc::Receiver<Answer>) 
 }
 
 async fn send(stream: &mut OwnedWriteHalf, mut rope: Rope) -> std::io::Result<()> {
+    let deadline = Instant::now() + patience(rope.remaining());
     while rope.has_remaining() {
         // As long as some of it goes out, the client is alive.
-        let written = timeout(STALL_MAX, stream.write_buf(&mut rope)).await;
+        let soon = deadline.min(Instant::now() + STALL_MAX);
+        let written = timeout_at(soon, stream.write_buf(&mut rope)).await;
         if written.map_err(|_| std::io::ErrorKind::TimedOut)?? == 0 {
             return Err(std::io::ErrorKind::WriteZero.into());
         }
@@ -184,18 +196,21 @@ struct Frames {
     broker: Broker,
     stream: OwnedReadHalf,
     buffer: BytesMut,
+    /// When the frame that has come in part began to come.
+    begun: Option<Instant>,
     memory: Option<OwnedSemaphorePermit>,
 }
 
 impl Frames {
     fn new(broker: Broker, stream: OwnedReadHalf) -> Self {
-        Self { broker, stream, buffer: BytesMut::new(), memory: None }
+        Self { broker, stream, buffer: BytesMut::new(), begun: None, memory: None }
     }
 
     /// The next frame. Dropped while it waits, it loses nothing.
     async fn next(&mut self) -> Result<Frame, Closed> {
         while self.buffer.len() < LENGTH_BYTES {
-            self.more(self.idle_max(), READ_BYTES).await?;
+            let until = self.waits_until();
+            self.more(until, READ_BYTES).await?;
         }
         let declared = (&self.buffer[..LENGTH_BYTES]).get_i32();
         let max = self.broker.config().socket_request_bytes_max;
@@ -204,17 +219,24 @@ impl Frames {
         while self.buffer.len() < end {
             self.account().await?;
             let missing = end - self.buffer.len();
-            self.more(STALL_MAX, missing.clamp(READ_BYTES, self.buffer.len().max(READ_BYTES)))
+            let begun = *self.begun.get_or_insert_with(Instant::now);
+            let deadline = (begun + patience(end)).min(Instant::now() + STALL_MAX);
+            self.more(deadline, missing.clamp(READ_BYTES, self.buffer.len().max(READ_BYTES)))
                 .await?;
         }
+        self.begun = None;
         let mut bytes = self.buffer.split_to(end).freeze();
         bytes.advance(LENGTH_BYTES);
         Ok(Frame { bytes, memory: self.memory.take() })
     }
 
     /// A client may think about its next request, and may not stop in the middle of one.
-    fn idle_max(&self) -> Duration {
-        if self.buffer.is_empty() { self.broker.config().connections_idle_max } else { STALL_MAX }
+    fn waits_until(&mut self) -> Instant {
+        let now = Instant::now();
+        if self.buffer.is_empty() {
+            return now + self.broker.config().connections_idle_max;
+        }
+        *self.begun.get_or_insert(now) + STALL_MAX
     }
 
     /// Has the bytes of the frame that are here, and those that the next read may bring, count.
@@ -234,14 +256,27 @@ impl Frames {
         Ok(())
     }
 
-    async fn more(&mut self, patience: Duration, room: usize) -> Result<(), Closed> {
+    async fn more(&mut self, deadline: Instant, room: usize) -> Result<(), Closed> {
         self.buffer.reserve(room);
-        match timeout(patience, self.stream.read_buf(&mut self.buffer)).await {
+        match timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await {
             Ok(Ok(0)) => Err(Closed::ByClient),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error.into()),
-            Err(_) if self.buffer.is_empty() => Err(Closed::Idle(patience)),
+            Err(_) if self.buffer.is_empty() => {
+                Err(Closed::Idle(self.broker.config().connections_idle_max))
+            }
             Err(_) => Err(Closed::Stalled),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_frame_may_take_its_time_and_no_more() {
+        assert_eq!(patience(0), STALL_MAX);
+        assert_eq!(patience(64 << 20), STALL_MAX + Duration::from_secs(256));
     }
 }
