@@ -15,13 +15,24 @@ pub use crate::coordinator::{CoordinatorError, LoadError, NotUnderstood};
 pub use crate::durable_file::DurableFileError;
 pub use crate::partition::NotCommitted;
 
+/// What is left of a text of a stranger's, or of one that names what a stranger has named.
+pub(crate) fn shortened(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let is_boundary = |at: &usize| text.is_char_boundary(*at);
+        let end = (0..=bytes_max).rev().find(is_boundary).unwrap_or_default();
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// Why a topic or partition cannot be found or used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LookupError {
     /// No topic has this name.
     #[error("unknown topic {name:?}: create it first")]
     UnknownTopic {
-        /// The name that was given.
+        /// The name that was given, or as much of it as a name may have.
         name: String,
     },
     /// The topic has fewer partitions.

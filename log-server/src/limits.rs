@@ -9,6 +9,10 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Partitions of one topic: their numbers have at most five digits.
 pub const TOPIC_PARTITIONS_MAX: u32 = 100_000;
 
+/// What the arrays of one Kafka request may take in memory. A partition takes some fifty bytes, so
+/// this is a few hundred thousand of them; what they are answered takes a few times as much.
+pub const KAFKA_REQUEST_ARRAYS_BYTES_MAX: usize = 16 << 20;
+
 /// Topics in one Kafka request to create them: what Kafka's controller takes at once.
 pub const CREATE_TOPICS_MAX: usize = 10_000;
 

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use uuid::Uuid;
 
-use crate::error::LookupError;
+use crate::error::{LookupError, shortened};
 use crate::limits;
 use crate::metrics::TopicMetrics;
 use crate::partition::Partition;
@@ -216,7 +216,12 @@ impl Topics {
     /// The topic with this name.
     pub fn get(&self, name: &str) -> Result<Arc<Topic>, LookupError> {
         let found = self.by_name.get(name).map(|entry| Arc::clone(entry.value()));
-        found.ok_or_else(|| LookupError::UnknownTopic { name: name.to_owned() })
+        found.ok_or_else(|| {
+            // Asked for a million times, a long name must not be kept as often.
+            let start = name.chars().take(limits::TOPIC_NAME_BYTES_MAX + 1).collect();
+            let name = shortened(start, limits::TOPIC_NAME_BYTES_MAX);
+            LookupError::UnknownTopic { name }
+        })
     }
 
     /// The topic with this id.

@@ -22,7 +22,7 @@ use crate::broker::{DeleteOffsetRefusal, DeleteOffsetsError, DescribeGroupError}
 use crate::error::{
     AlterConfigsError, CommitOffsetsError, CoordinatorError, CreateTopicError, DeleteTopicError,
     FetchOffsetsError, GroupIdError, InitProducerError, ListOffsetsError, LookupError,
-    NotCommitted, ProduceError, StartError,
+    NotCommitted, ProduceError, StartError, shortened,
 };
 use crate::partition::Partition;
 
@@ -70,7 +70,7 @@ impl Refusal {
     }
 
     fn new(code: ErrorCode, message: String) -> Self {
-        Self { code, effect: Effect::None, message: shortened(message) }
+        Self { code, effect: Effect::None, message: shortened(message, MESSAGE_BYTES_MAX) }
     }
 
     fn of(code: ErrorCode, error: &dyn std::error::Error) -> Self {
@@ -118,16 +118,6 @@ impl From<Refusal> for Status {
 
 fn any(type_url: &str, message: &impl Message) -> prost_types::Any {
     prost_types::Any { type_url: type_url.to_owned(), value: message.encode_to_vec() }
-}
-
-fn shortened(mut message: String) -> String {
-    if message.len() > MESSAGE_BYTES_MAX {
-        let is_boundary = |at: &usize| message.is_char_boundary(*at);
-        let end = (0..=MESSAGE_BYTES_MAX).rev().find(is_boundary).unwrap_or_default();
-        message.truncate(end);
-        message.push('…');
-    }
-    message
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

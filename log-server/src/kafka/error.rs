@@ -19,11 +19,11 @@ use crate::broker::{
 use crate::error::{
     AlterConfigsError, CoordinatorError, CreatePartitionsError, CreateTopicError,
     DeleteRecordsError, DeleteTopicError, FetchOffsetsError, GroupIdError, InitProducerError,
-    ListOffsetsError, LookupError, NotCommitted, ProduceError, Stopping,
+    ListOffsetsError, LookupError, NotCommitted, ProduceError, Stopping, shortened,
 };
 
-/// A message that is longer ends here, on the wire.
-const MESSAGE_CHARS_MAX: usize = 1000;
+/// A message that is longer ends here.
+const MESSAGE_BYTES_MAX: usize = 1000;
 
 /// What a client is told instead of what it wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +34,12 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: shortened(message.into(), MESSAGE_BYTES_MAX) }
+    }
+
+    /// The code alone, where words would be many and say no more.
+    pub(super) fn without_words(self) -> Self {
+        Self { message: String::new(), ..self }
     }
 
     fn of(code: ErrorCode, error: &impl ToString) -> Self {
@@ -48,11 +53,7 @@ impl Refusal {
 
     /// Its message on the wire.
     pub(super) fn text(&self) -> Option<Str> {
-        let message = self.message.as_str();
-        Some(match message.char_indices().nth(MESSAGE_CHARS_MAX) {
-            Some((end, _)) => format!("{}…", &message[..end]).into(),
-            None => message.into(),
-        })
+        (!self.message.is_empty()).then(|| self.message.as_str().into())
     }
 }
 

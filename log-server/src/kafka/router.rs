@@ -15,6 +15,7 @@ use log_proto::kafka::{
 use super::Context;
 use super::connection::{Closed, Frame, Handled};
 use super::handlers::*;
+use crate::limits::KAFKA_REQUEST_ARRAYS_BYTES_MAX;
 
 /// Whether a request may be begun before those in front of it are answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,7 +69,8 @@ pub(super) const SERVED: &[ApiKey] = &[
 /// Finds the handler and gives it the request.
 pub(super) fn route(context: &mut Context, frame: Frame) -> Result<Routed, Closed> {
     let size = frame.bytes.len();
-    let RequestFrame { header, body } = match RequestFrame::open(frame.bytes) {
+    let reader = Reader::with_budget(frame.bytes, KAFKA_REQUEST_ARRAYS_BYTES_MAX);
+    let RequestFrame { header, body } = match RequestFrame::open_reader(reader) {
         Ok(request) => request,
         Err(HeaderError::UnsupportedVersion { header })
             if header.api_key == ApiKey::ApiVersions =>

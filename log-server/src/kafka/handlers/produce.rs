@@ -8,6 +8,7 @@
 //!
 //! Left out: `record_errors` (a batch is refused whole, the message says why), transactions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ use crate::kafka::Context;
 use crate::kafka::connection::{Closed, Handled};
 use crate::kafka::error::Refusal;
 use crate::partition::{Acknowledged, Acks};
+use crate::topics::Topic;
 
 /// The first version that names topics by id.
 const BY_ID: i16 = 13;
@@ -97,11 +99,15 @@ async fn submit(
 ) -> Vec<AppendedTopic> {
     let mut appended = Vec::with_capacity(topics.len());
     for topic in topics {
+        let found = find(context, TopicRef::new(by_id, topic.topic_id, &topic.name));
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
-            let named = TopicRef::new(by_id, topic.topic_id, &topic.name);
             let index = data.index;
-            partitions.push((index, submit_one(context, named, data, &mut memory).await));
+            let submitted = match &found {
+                Ok(topic) => submit_one(context, topic, data, &mut memory).await,
+                Err(refusal) => Err(refusal.clone()),
+            };
+            partitions.push((index, submitted.map_err(in_few_words)));
         }
         let topic = TopicProduceResponse {
             name: topic.name,
@@ -113,19 +119,31 @@ async fn submit(
     appended
 }
 
+fn find(context: &Context, named: TopicRef<'_>) -> Result<Arc<Topic>, Refusal> {
+    let topic = topic_of(&context.broker, named).map_err(in_few_words)?;
+    Ok(context.broker.topic_to_produce(topic.name.as_str())?)
+}
+
+/// What is not there needs no words, as with Kafka: a million partitions of that kind are named in
+/// five bytes each.
+fn in_few_words(refusal: Refusal) -> Refusal {
+    match refusal.code {
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => refusal.without_words(),
+        _ => refusal,
+    }
+}
+
 async fn submit_one(
     context: &Context,
-    named: TopicRef<'_>,
+    topic: &Arc<Topic>,
     data: PartitionProduceData,
     memory: &mut OwnedSemaphorePermit,
 ) -> Result<Submitted, Refusal> {
-    let topic = topic_of(&context.broker, named)?;
-    let topic = context.broker.topic_to_produce(topic.name.as_str())?;
-    let partition = partition_number(&topic, data.index)?;
+    let partition = partition_number(topic, data.index)?;
     let batch = one_batch(data.records)?;
     let share = batch.len().min(memory.num_permits());
     let memory = memory.split(share).expect("no more than it has");
-    Ok(context.broker.submit(&context.principal, &topic, partition, batch, memory).await?)
+    Ok(context.broker.submit(&context.principal, topic, partition, batch, memory).await?)
 }
 
 /// Kafka takes exactly one batch for each partition from version 3 on.
@@ -184,16 +202,11 @@ fn partition_response(
         Err(refusal) => PartitionProduceResponse {
             index,
             error_code: refusal.number(),
-            error_message: refusal.text().filter(|_| !says_it_all(refusal.code)),
+            error_message: refusal.text(),
             base_offset: -1,
             ..Default::default()
         },
     }
-}
-
-/// What is not there needs no words, as with Kafka: five bytes are enough to name such a partition.
-fn says_it_all(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
 }
 
 /// Without an answer the only way to tell a client is to hang up, upon which it asks anew where
@@ -206,7 +219,8 @@ async fn silently(appended: Vec<AppendedTopic>) -> Result<Handled, Closed> {
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = outcome {
-            let message = format!("acks=0, partition {index}: {}", refusal.message);
+            let Refusal { code, message } = refusal;
+            let message = format!("acks=0, partition {index}: {code} {message}");
             return Err(Closed::Request(message));
         }
     }
