@@ -12,8 +12,8 @@ use log_proto::kafka::messages::sync_group::{SyncGroupRequest, SyncGroupRequestA
 use log_proto::kafka::{Str, encode_embedded};
 use serde_json::{Value, json};
 
-use crate::kafka_port::Client;
 use crate::rig::{failed, good, run};
+use crate::support::kafka::Client;
 use crate::support::{Broker, data_folder};
 
 /// A broker with a topic `t` of two partitions, the first of which holds three records.

@@ -2,9 +2,6 @@
 //! that stop in the middle. Whoever speaks the protocol is served meanwhile.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
 
 use bytes::Bytes;
 use log_proto::kafka::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -13,69 +10,22 @@ use log_proto::kafka::messages::metadata::{MetadataRequest, MetadataRequestTopic
 use log_proto::kafka::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
-use log_proto::kafka::{
-    ApiKey, ErrorCode, Message, Request, RequestHeader, encode_request, open_response,
-};
+use log_proto::kafka::{ApiKey, ErrorCode};
 use log_proto::record::Compression;
 
 use crate::rig::{Doors, batch_of, compressed};
+use crate::support::kafka::{Client, PATIENCE, frame};
 use crate::support::{Broker, data_folder};
 use crate::traces::anonymous_bytes;
 
-/// Longer than any answer takes. A test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A Kafka client without any manners.
-pub(crate) struct Client(TcpStream);
-
-impl Client {
-    pub(crate) fn of(broker: &Broker) -> Self {
-        let stream = TcpStream::connect(&broker.kafka).expect("the port is open");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        Self(stream)
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        // A broker that has hung up already is what the tests are about.
-        let _ = self.0.write_all(bytes);
-    }
-
-    pub(crate) fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
-        self.send(&frame(version, request));
-        self.answer::<R>(version)
-    }
-
-    fn answer<R: Request>(&mut self, version: i16) -> R::Response {
-        let mut length = [0; 4];
-        self.0.read_exact(&mut length).expect("an answer");
-        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-        self.0.read_exact(&mut frame).expect("all of it");
-        let (_, mut body) = open_response(R::API_KEY, version, frame.into()).expect("a header");
-        R::Response::decode(version, &mut body).expect("the response that was asked for")
-    }
-
-    /// Whether the broker hangs up, without a word.
-    fn is_closed(&mut self) -> bool {
-        match self.0.read(&mut [0; 64]) {
-            Ok(bytes) => bytes == 0,
-            Err(error) => error.kind() == ErrorKind::ConnectionReset,
-        }
-    }
-}
-
-fn frame<R: Request>(version: i16, request: &R) -> Bytes {
-    let header = RequestHeader { api_key: R::API_KEY, version, correlation_id: 1, client_id: None };
-    encode_request(&header, request).expect("a request in one of its versions").into_bytes()
-}
-
-fn create(client: &mut Client, topic: &str) {
+pub(crate) fn create(client: &mut Client, topic: &str) {
     let topics = vec![MetadataRequestTopic { name: Some(topic.into()), ..Default::default() }];
     let request = MetadataRequest { topics: Some(topics), ..Default::default() };
     let response = client.ask(12, &request);
     assert_eq!(response.topics[0].error_code, 0);
 }
 
-fn produce(topic: &str, records: Bytes) -> ProduceRequest {
+pub(crate) fn produce(topic: &str, records: Bytes) -> ProduceRequest {
     let partition = PartitionProduceData { index: 0, records: Some(records) };
     ProduceRequest {
         acks: -1,
@@ -101,16 +51,16 @@ fn fetch(topic: &str, min_bytes: i32) -> FetchRequest {
 /// Where the part of a batch begins that is its producer's alone.
 const MAGIC_AT: usize = 16;
 
-fn batch(records: usize, codec: Compression) -> Bytes {
+pub(crate) fn batch(records: usize, codec: Compression) -> Bytes {
     batch_of(compressed(codec), &vec![b"some value".as_slice(); records]).into()
 }
 
-fn outcome(response: &ProduceResponse) -> (i16, i64) {
+pub(crate) fn outcome(response: &ProduceResponse) -> (i16, i64) {
     let partition = &response.responses[0].partition_responses[0];
     (partition.error_code, partition.base_offset)
 }
 
-fn still_serves(broker: &Broker) {
+pub(crate) fn still_serves(broker: &Broker) {
     let versions: ApiVersionsResponse = Client::of(broker).ask(0, &ApiVersionsRequest::default());
     assert_eq!(versions.error_code, 0);
 }
@@ -128,6 +78,13 @@ fn what_is_no_request_ends_the_connection_and_nothing_else() {
         ("an empty frame", vec![0, 0, 0, 0]),
         ("an unknown API", vec![0, 0, 0, 10, 0x7f, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff]),
         ("an unknown version", vec![0, 0, 0, 10, 0, 3, 0, 99, 0, 0, 0, 1, 0xff, 0xff]),
+        ("an array of 2^31 - 1 in an array in an array", {
+            // CreateTopics version 4: one topic, one assignment, and its brokers.
+            let mut frame = vec![0, 0, 0, 39, 0, 19, 0, 4, 0, 0, 0, 1, 0xff, 0xff];
+            frame.extend([0, 0, 0, 1, 0, 1, b't', 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+            frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1]);
+            frame
+        }),
         ("an array of 2^31 - 1", {
             let mut frame = vec![0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff];
             frame.extend([0x7f, 0xff, 0xff, 0xff]);
@@ -205,21 +162,6 @@ fn a_declared_size_takes_no_memory() {
     still_serves(&broker);
     let grown = anonymous_bytes(broker.id()).saturating_sub(before);
     assert!(grown < 16 << 20, "50 clients that have sent 5 bytes take {grown} bytes");
-}
-
-#[test]
-fn idle_clients_cost_little_and_keep_nobody_out() {
-    let data = data_folder();
-    let broker = Broker::start(data.path());
-    still_serves(&broker);
-    let before = anonymous_bytes(broker.id());
-    let mut idle: Vec<Client> = (0..500).map(|_| Client::of(&broker)).collect();
-    for client in &mut idle {
-        client.ask(0, &ApiVersionsRequest::default());
-    }
-    let grown = anonymous_bytes(broker.id()).saturating_sub(before);
-    assert!(grown < 60 << 20, "500 idle clients take {grown} bytes");
-    still_serves(&broker);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each suite uses its part of this")]
 #![allow(clippy::print_stderr, reason = "a failed test shows what the broker said")]
 
+pub(crate) mod kafka;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
