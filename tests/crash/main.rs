@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use log_client::{Client, NewTopic, ProducerRecord, StartAt};
-use support::{Broker, Signal, data_folder};
+use support::{Broker, Random, Signal, data_folder, setting};
 use tokio::sync::Notify;
 
 const TOPIC: &str = "crash";
@@ -27,22 +27,6 @@ struct Progress {
     acked: AtomicU64,
     moved: Notify,
     stop: AtomicBool,
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-}
-
-/// A small generator: the kills of a run can be repeated from its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }
 
 /// Sends numbered records to all partitions in turn until told to stop; returns what was
@@ -124,7 +108,7 @@ async fn check(address: &str, acked: &Acked) -> u64 {
 async fn what_was_acknowledged_survives_kills() {
     let cycles = setting("CRASH_CYCLES", 20);
     let seed = setting("CRASH_SEED", 0x5eed);
-    let mut random = Random(seed.max(1));
+    let mut random = Random::new(seed);
     let data = data_folder();
     let mut broker = Broker::start(data.path());
     let (grpc, http) = (broker.grpc.clone(), broker.http.clone());

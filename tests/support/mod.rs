@@ -30,9 +30,33 @@ struct Process {
     stderr: Stderr,
 }
 
-/// The binary under test.
+/// The binary under test: the one that was built with the suite, unless `TESTED_CAIRN` names
+/// another, say an optimised one.
 pub(crate) fn cairn() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_cairn"))
+    let built = || env!("CARGO_BIN_EXE_cairn").into();
+    Command::new(std::env::var_os("TESTED_CAIRN").unwrap_or_else(built))
+}
+
+/// A number from the environment, by which a suite is made longer, or repeated.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// A small generator: what it decided in a run can be repeated from its seed.
+#[derive(Clone)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.max(1))
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
 }
 
 /// `cairn serve` in a folder, on these addresses.
