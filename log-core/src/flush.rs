@@ -13,12 +13,12 @@
 //! more writes, and what was not yet acknowledged never will be.
 
 use std::collections::{BinaryHeap, VecDeque};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Instant, Mutex};
 
 /// Something with unsynced bytes.
 pub(crate) trait Commit: Send + Sync + 'static {
@@ -129,7 +129,7 @@ impl Committer {
         });
         for number in 0..threads.max(1) {
             let worker = Arc::clone(&committer);
-            let thread = std::thread::Builder::new()
+            let thread = thread::Builder::new()
                 .name(format!("commit-{number}"))
                 .spawn(move || worker.run())
                 .expect("the operating system gives a process its first few threads");

@@ -14,7 +14,9 @@
 //! Whoever is expected and does not come is expected less and less often. A fixed delay (a setting
 //! in other systems) was rejected: it is too long for one writer and too short for the next disk.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sync::Instant;
 
 /// Past this many bytes a sync is worth its while, whoever may still come.
 const GATHER_BELOW_BYTES: u64 = 256 << 10;

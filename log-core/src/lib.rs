@@ -87,6 +87,7 @@ mod read;
 mod recovery;
 mod retention;
 mod segment;
+mod sync;
 
 pub use append::{AppendKind, Appended};
 pub use clock::{Clock, SystemClock};

@@ -4,15 +4,12 @@
 //! immutable list of segments and on the offsets, which move only in [`crate::offsets`].
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use log_proto::record::CheckedBatch;
 use log_proto::types::{LeaderEpoch, Offset, ProducerId, TimestampMs};
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::append::{Appended, Writer, WriterState, age_roll_is_due};
 use crate::clock::{Clock, SystemClock};
@@ -33,6 +30,8 @@ use crate::read::{Fetched, Isolation, TimestampedOffset};
 use crate::recovery::{self, FoundAs, RecoveryReport};
 use crate::retention::Retired;
 use crate::segment::{IndexSums, Seal, Segment, SegmentSet};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{ArcSwap, Instant, Mutex, MutexGuard};
 
 /// A recovery point is written at least so often while a log is written to: what a crash leaves
 /// to look at is at most a second's worth, or the bytes below.

@@ -24,10 +24,11 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// A file's bytes, readable in place up to the published end. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -21,9 +21,9 @@
 use std::collections::BTreeMap;
 
 use log_proto::types::Offset;
-use parking_lot::{Condvar, Mutex};
 
 use crate::config::FlushPolicy;
+use crate::sync::{Condvar, Mutex};
 
 /// Learns that offsets moved. Called after each move, in order, while the moving thread holds the
 /// offsets' lock: it must be quick and must not call back into the log.

@@ -2,7 +2,6 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use log_proto::record::BatchHeader;
 use log_proto::types::{Offset, TimestampMs};
@@ -13,6 +12,7 @@ use crate::error::{FileError, ReadError};
 use crate::folder::{Folder, failed};
 use crate::index::AbortedTxn;
 use crate::io::OpenMode;
+use crate::sync::atomic::Ordering;
 
 /// A batch with its place, ready to be written: header and body are written as they are.
 pub(crate) struct NewBatch<'a> {

@@ -28,18 +28,18 @@ pub(crate) use set::SegmentSet;
 pub(crate) use walk::{BatchWalk, Check, WalkError};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use log_proto::record::BatchHeader;
 use log_proto::types::{Offset, TimestampMs};
-use parking_lot::RwLock;
 
 use crate::error::{Damage, FileError, ReadError};
 use crate::folder::{Folder, failed};
 use crate::index::{SearchEnd, TxnSearch};
 use crate::io::{File, OpenMode};
 use crate::mmap::Mapping;
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// The smallest mapping of a log file: below it, a growing file would be mapped anew too often;
 /// address space is all it costs, pages are mapped only when they are read.

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use log_proto::types::Offset;
 
 use super::Segment;
+use crate::sync::ArcSwap;
 
 /// Never empty: the last segment is the active one.
 #[derive(Debug)]

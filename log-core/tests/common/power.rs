@@ -327,9 +327,22 @@ impl State {
 impl PoweredDisk {
     /// The disk as it is found after its power failed. Every fault is gone with it.
     pub fn after_power_loss(&self, seed: u64) -> Self {
-        let mut state = self.state();
+        let state = self.state();
+        let (oldest, operations) = (state.oldest(), state.operations);
+        Self::found(state, |tally| Loss::new(seed, oldest, operations, tally))
+    }
+
+    /// The disk with what was synced, and nothing else.
+    pub fn synced(&self) -> Self {
+        Self::found(self.state(), |tally| Loss::of_everything(tally))
+    }
+
+    fn found(
+        mut state: MutexGuard<'_, State>,
+        loss: impl for<'a> FnOnce(&'a mut Tally) -> Loss<'a>,
+    ) -> Self {
         let mut tally = std::mem::take(&mut state.tally);
-        let mut loss = Loss::new(seed, state.oldest(), state.operations, &mut tally);
+        let mut loss = loss(&mut tally);
         let names = loss.names(state.synced_names.clone(), &state.unsynced_names);
         let mut found = State { honesty: state.honesty, ..State::default() };
         // What has no name any more is gone.

@@ -35,6 +35,12 @@ pub struct Loss<'a> {
 }
 
 impl<'a> Loss<'a> {
+    /// Of a disk on which nothing survives that was not synced.
+    pub fn of_everything(tally: &'a mut Tally) -> Self {
+        tally.power_losses += 1;
+        Self { character: Character::Nothing, unit_bytes: 512, luck: Random::new(0), tally }
+    }
+
     /// Of a disk that has done `operations`; the oldest that is not synced had number `oldest`.
     pub fn new(seed: u64, oldest: u64, operations: u64, tally: &'a mut Tally) -> Self {
         let mut luck = Random::new(seed);
