@@ -9,6 +9,7 @@
 //! A schedule that fails is printed, and `SCHEDULE=…` with the scenario's name runs it alone.
 //! `SCHEDULES=5000` tries more of them, `SCHEDULE_SEED=17` others.
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
+#![allow(clippy::needless_collect, reason = "collecting starts every thread before the first wait")]
 
 extern crate log_core_schedules as log_core;
 
@@ -28,6 +29,11 @@ const PCT_DEPTH: usize = 3;
 /// The log's own functions need more than the few that a test of a lock does.
 const STACK_BYTES: usize = 256 << 10;
 
+/// How many schedules are tried of a scenario that takes many turns, or few of them: in the
+/// ordinary tests that is half a second of work.
+const LONG: u64 = 40;
+const SHORT: u64 = 80;
+
 /// What is wrong must show within so many schedules of each kind.
 const CAUGHT_WITHIN: usize = 100;
 
@@ -44,13 +50,13 @@ fn run(scheduler: impl Scheduler + 'static, persistence: FailurePersistence, sce
     Runner::new(scheduler, config).run(scenario);
 }
 
-/// Runs a scenario under schedules of both kinds, or under the one that is named.
-fn search(scenario: Scenario) {
+/// Runs a scenario under so many schedules of each kind, or under the one that is named.
+fn search(scenario: Scenario, schedules: u64) {
     if let Ok(schedule) = std::env::var("SCHEDULE") {
         let replay = shuttle::scheduler::ReplayScheduler::new_from_encoded(&schedule);
         return run(replay, FailurePersistence::Print, scenario);
     }
-    let count = setting("SCHEDULES", 40) as usize;
+    let count = setting("SCHEDULES", schedules) as usize;
     let seed = setting("SCHEDULE_SEED", 1);
     let random = RandomScheduler::new_from_seed(seed, count);
     run(random, FailurePersistence::Print, scenario);
@@ -74,32 +80,37 @@ fn assert_caught(scenario: Scenario, expected: &str) {
 
 #[test]
 fn what_is_durable_is_on_disk_and_what_is_seen_is_durable() {
-    search(scenarios::a_log_in_use);
+    search(scenarios::a_log_in_use, LONG);
 }
 
 #[test]
 fn a_lazily_synced_log_releases_whoever_asks_for_more() {
-    search(scenarios::a_lazy_log_in_use);
+    search(scenarios::a_lazy_log_in_use, LONG);
 }
 
 #[test]
 fn each_commit_releases_everybody_it_covers() {
-    search(scenarios::two_logs_and_one_committing_thread);
+    search(scenarios::two_logs_and_one_committing_thread, LONG);
 }
 
 #[test]
 fn a_failed_sync_releases_everybody_and_acknowledges_nothing() {
-    search(scenarios::a_sync_fails);
+    search(scenarios::a_sync_fails, LONG);
 }
 
 #[test]
 fn a_close_leaves_nobody_waiting_and_loses_nothing() {
-    search(scenarios::a_close_among_appends);
+    search(scenarios::a_close_among_appends, LONG);
 }
 
 #[test]
 fn deletion_takes_nothing_that_may_still_be_read() {
-    search(scenarios::a_deletion_among_reads);
+    search(scenarios::a_deletion_among_reads, LONG);
+}
+
+#[test]
+fn a_read_of_what_is_being_deleted_finds_it_or_says_that_it_is_gone() {
+    search(scenarios::a_deletion_among_single_reads, SHORT);
 }
 
 /// The search can fail: a disk that only says that it syncs is found out.

@@ -180,6 +180,31 @@ pub(crate) fn a_deletion_among_reads() {
     loss.assert_harmless(&stage.acknowledged());
 }
 
+/// A roll and the deletion of all before it: readers meet them at every step.
+pub(crate) fn a_deletion_among_single_reads() {
+    let committer = Committer::start(1);
+    let stage = Stage::new(EVERY_APPEND, &committer);
+    stage.write(0, 2);
+    let readers: Vec<_> = (0..3)
+        .map(|offset| {
+            let from = Offset::new(offset).unwrap();
+            start(&stage, move |stage| match stage.log.read(from, 1, Isolation::HighWatermark) {
+                Ok(fetched) => assert!(!fetched.batches.is_empty(), "nothing at {from}"),
+                Err(ReadError::OutOfRange { log_start, .. }) => assert!(from < log_start),
+                Err(error) => panic!("{error}"),
+            })
+        })
+        .collect();
+    stage.write(1, 1);
+    assert_eq!(stage.log.describe().segments, 2, "nothing was rolled");
+    let end = stage.log.offsets().high_watermark;
+    assert_eq!(stage.log.delete_records_before(end).unwrap(), end);
+    assert_eq!(stage.log.describe().segments, 1, "nothing was deleted");
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    stage.log.close().unwrap();
+    committer.stop();
+}
+
 pub(crate) fn a_reader_that_looks_before_it_waits() {
     let committer = Committer::start(1);
     let stage = Stage::new(EVERY_APPEND, &committer);
