@@ -14,7 +14,12 @@ import java.util.List;
  */
 public final class Main {
     private static final List<Class<? extends Suite>> SUITES =
-            List.of(RecordsTest.class, GroupsTest.class, AdminTest.class, CrashTest.class);
+            List.of(
+                    RecordsTest.class,
+                    GroupsTest.class,
+                    AdminTest.class,
+                    StreamsTest.class,
+                    CrashTest.class);
 
     public static void main(String[] names) throws Exception {
         int passed = 0;
