@@ -112,7 +112,7 @@ impl Broker {
         if !partition.log().config().cleanup.deletes() {
             return Err(DeleteRecordsError::Compacted { topic: topic.name.clone() });
         }
-        tracing::info!(%principal, ?partition, ?before, "deleting records");
+        let log_start_before = partition.offsets().log_start;
         let deleting = Arc::clone(partition);
         let deleted = self.blocking(move |_| {
             let before = match before {
@@ -121,10 +121,15 @@ impl Broker {
             };
             deleting.log().delete_records_before(before)
         });
-        deleted.await.map_err(|source| DeleteRecordsError::Retention {
+        let log_start = deleted.await.map_err(|source| DeleteRecordsError::Retention {
             topic: partition.topic.clone(),
             partition: partition.number,
             source,
-        })
+        })?;
+        // Kafka Streams asks again and again, whether or not there is something to delete.
+        if log_start > log_start_before {
+            tracing::info!(%principal, ?partition, %log_start, "deleted records");
+        }
+        Ok(log_start)
     }
 }
