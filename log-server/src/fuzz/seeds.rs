@@ -16,8 +16,8 @@ use super::corpus::put;
 
 /// Everything that is named has its default.
 macro_rules! of {
-    ($($path:ident)::+ { $($field:ident: $value:expr),* $(,)? }) => {
-        $($path)::+ { $($field: $value,)* ..Default::default() }
+    ($($path:ident)::+ { $($field:ident $(: $value:expr)?),* $(,)? }) => {
+        $($path)::+ { $($field $(: $value)?,)* ..Default::default() }
     };
 }
 
