@@ -29,9 +29,10 @@ says() { # TEXT PATTERN
 
 # Polls until the command succeeds.
 eventually() { # COMMAND...
-    local end=$((SECONDS + 30))
+    local seconds=${EVENTUALLY_SECONDS:-30} end
+    end=$((SECONDS + seconds))
     until "$@" >/dev/null 2>&1; do
-        ((SECONDS < end)) || fail "not within 30 s: $*"
+        ((SECONDS < end)) || fail "not within $seconds s: $*"
         sleep 0.05
     done
 }
