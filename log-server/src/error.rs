@@ -444,6 +444,16 @@ pub enum StartError {
         /// Why.
         source: ReadError,
     },
+    /// The group has committed nothing, and its member will not start anywhere else.
+    #[error(
+        "{topic}-{partition}: the group has committed no offset: commit one, or say where to start without"
+    )]
+    NoOffset {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: u32,
+    },
     /// The group's offsets could not be fetched.
     #[error(transparent)]
     Offsets(#[from] FetchOffsetsError),

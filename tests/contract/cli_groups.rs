@@ -30,7 +30,7 @@ fn told(broker: &Broker, arguments: &[&str]) -> Value {
 }
 
 /// Joins the classic group `g` as its only member, which reads all of `t`.
-fn join(client: &mut Client) -> Str {
+pub(crate) fn join(client: &mut Client) -> Str {
     let subscription =
         ConsumerProtocolSubscription { topics: vec!["t".into()], ..Default::default() };
     let metadata = encode_embedded(0, &subscription).expect("a subscription");

@@ -12,6 +12,7 @@ mod bad_requests;
 mod cli_files;
 mod cli_groups;
 mod cli_records;
+mod group_calls;
 mod health;
 mod kafka_crowds;
 mod kafka_port;

@@ -95,8 +95,13 @@ impl Doors {
     }
 
     pub(crate) async fn consume(&mut self, start: v1::Start) -> Result<Reading, Status> {
+        self.call(Asked::Start(start)).await
+    }
+
+    /// A Consume call that begins with this.
+    pub(crate) async fn call(&mut self, first: Asked) -> Result<Reading, Status> {
         let (requests, stream) = mpsc::unbounded_channel();
-        requests.send(asked(Asked::Start(start))).expect("the other end is right here");
+        requests.send(asked(first)).expect("the other end is right here");
         let responses = self.consumer.consume(UnboundedReceiverStream::new(stream)).await?;
         Ok(Reading { requests, responses: responses.into_inner() })
     }
@@ -131,8 +136,11 @@ pub(crate) struct Reading {
 
 impl Reading {
     pub(crate) fn give(&self, bytes: u64) {
-        let credit = asked(Asked::Credit(v1::Credit { bytes }));
-        self.requests.send(credit).expect("the call is open");
+        self.ask(Asked::Credit(v1::Credit { bytes }));
+    }
+
+    pub(crate) fn ask(&self, request: Asked) {
+        self.requests.send(asked(request)).expect("the call is open");
     }
 
     pub(crate) async fn event(&mut self) -> Event {

@@ -304,6 +304,12 @@ impl Fetcher {
             consume_response::Event::Records(_) => {
                 Err("plain records where batches were asked for")
             }
+            consume_response::Event::Joined(_)
+            | consume_response::Event::Assigned(_)
+            | consume_response::Event::Revoke(_)
+            | consume_response::Event::Committed(_) => {
+                Err("news of a group that this consumer has not joined")
+            }
         }
     }
 }

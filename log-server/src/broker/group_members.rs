@@ -132,7 +132,7 @@ impl Broker {
         self.inner.groups.delete(group).await
     }
 
-    fn check_members_served(&self) -> Result<(), CoordinatorError> {
+    pub(super) fn check_members_served(&self) -> Result<(), CoordinatorError> {
         self.check_serving().map_err(|Stopping| CoordinatorError::Stopped)
     }
 }

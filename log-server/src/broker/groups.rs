@@ -6,6 +6,7 @@ use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
 
 use super::Broker;
 use super::group_members::{MemberEpoch, MemberError, MemberId};
+use super::group_session::CommitAsMemberError;
 pub use crate::coordinator::group::error::{CommitError, DeleteOffsetsError};
 pub use crate::coordinator::group::id::GroupId;
 use crate::coordinator::group::offsets::{CommittedOffset, GroupOffsets, TopicPartition};
@@ -87,8 +88,41 @@ impl Broker {
         group: &str,
         offsets: Vec<GroupOffset>,
     ) -> Result<(), CommitOffsetsError> {
+        let (group, nobody) = (GroupId::new(group)?, Committer::default());
+        let committed = self.commit_all(principal, group, &nobody, offsets).await;
+        committed.map_err(|error| match error {
+            CommitAsMemberError::Offsets(error) => error,
+            CommitAsMemberError::Member(_) | CommitAsMemberError::NotOwned { .. } => {
+                CommitOffsetsError::HasMembers
+            }
+        })
+    }
+
+    /// Stores how far a group has come, all or nothing, on behalf of a member or of nobody; on the
+    /// disk when this returns.
+    pub(super) async fn commit_all(
+        &self,
+        principal: &Principal,
+        group: GroupId,
+        committer: &Committer,
+        offsets: Vec<GroupOffset>,
+    ) -> Result<(), CommitAsMemberError> {
+        let committed = self.check_all(offsets)?;
+        tracing::debug!(%principal, %group, count = committed.len(), "committing offsets");
+        let outcome = self.inner.groups.commit(group, committer, committed).await;
+        outcome.map_err(|error| match error {
+            CommitError::Member(error) => error.into(),
+            CommitError::UnknownGroup { .. } => MemberError::UnknownMember.into(),
+            CommitError::Group(error) => CommitOffsetsError::Group(error).into(),
+            CommitError::TooMany { count } => CommitOffsetsError::TooMany { count }.into(),
+            CommitError::Full => CommitOffsetsError::Full.into(),
+            CommitError::Coordinator(error) => CommitOffsetsError::Coordinator(error).into(),
+            CommitError::Stopping(error) => CommitOffsetsError::Stopping(error).into(),
+        })
+    }
+
+    fn check_all(&self, offsets: Vec<GroupOffset>) -> Result<GroupOffsets, CommitOffsetsError> {
         self.check_serving()?;
-        let group = GroupId::new(group)?;
         if offsets.len() > limits::COMMIT_OFFSETS_MAX {
             return Err(CommitOffsetsError::TooMany { count: offsets.len() });
         }
@@ -105,18 +139,7 @@ impl Broker {
             })?;
             committed.insert(key, value);
         }
-        tracing::debug!(%principal, %group, count = committed.len(), "committing offsets");
-        let nobody = Committer::default();
-        self.inner.groups.commit(group, &nobody, committed).await.map_err(|error| match error {
-            CommitError::Member(_) | CommitError::UnknownGroup { .. } => {
-                CommitOffsetsError::HasMembers
-            }
-            CommitError::Group(error) => error.into(),
-            CommitError::TooMany { count } => CommitOffsetsError::TooMany { count },
-            CommitError::Full => CommitOffsetsError::Full,
-            CommitError::Coordinator(error) => error.into(),
-            CommitError::Stopping(error) => error.into(),
-        })
+        Ok(committed)
     }
 
     /// Stores how far a group has come, on behalf of a member or of nobody; on the disk when this

@@ -12,6 +12,7 @@
 //! - [`admin`]: topics come, change and go.
 //! - [`groups`]: offsets are committed and fetched.
 //! - [`group_members`]: members join groups and leave them.
+//! - [`group_session`]: memberships that last as long as somebody holds them.
 //! - [`group_progress`]: how far groups have come, beside what there is to read.
 //! - [`partitions`]: a topic gets more of them, and loses its first records.
 //! - [`patterns`]: which topics a pattern matches.
@@ -21,6 +22,7 @@
 mod admin;
 pub mod group_members;
 mod group_progress;
+pub mod group_session;
 mod groups;
 mod partitions;
 mod patterns;
@@ -52,7 +54,7 @@ pub use groups::{
 };
 pub use partitions::DeleteBefore;
 pub use patterns::{TopicPattern, TopicPatternError};
-pub use reading::{Edge, FoundOffset, OffsetQuery, StartPosition};
+pub use reading::{Edge, FoundOffset, MemberStart, OffsetQuery, StartPosition, WithoutCommit};
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use scratch::Scratch;
 pub use startup::StartupError;
@@ -103,6 +105,7 @@ struct Inner {
     image: Arc<ArcSwap<MetadataState>>,
     groups: GroupCoordinator,
     patterns: Patterns,
+    seats: group_session::Seats,
     /// Set aside durably, not given out yet.
     producer_ids: tokio::sync::Mutex<Range<i64>>,
     /// Topics come and go one at a time, from the first check to the last folder.

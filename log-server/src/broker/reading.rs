@@ -38,6 +38,25 @@ pub enum StartPosition {
     },
 }
 
+/// Where a member of a group begins in a partition that the group has committed nothing for, or
+/// whose committed offset has been deleted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WithoutCommit {
+    /// There.
+    Start(StartPosition),
+    /// Nowhere.
+    Refuse,
+}
+
+/// Where a member of a group begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemberStart {
+    /// At this offset.
+    pub offset: Offset,
+    /// Although the group had committed this one, which the log does not hold any more.
+    pub lost: Option<Offset>,
+}
+
 /// Which offset is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OffsetQuery {
@@ -92,6 +111,27 @@ impl Broker {
                 }
             }
         }
+    }
+
+    /// The offset at which a member of a group begins: the committed one, as long as the log holds
+    /// it. Whoever is moved elsewhere is told what was lost.
+    pub(super) async fn member_start(
+        &self,
+        topic: &Topic,
+        partition: &Arc<Partition>,
+        committed: Option<Offset>,
+        (without, isolation): (&WithoutCommit, Isolation),
+    ) -> Result<MemberStart, StartError> {
+        let refused = match committed.map(|committed| within(partition, committed.get())) {
+            Some(Ok(offset)) => return Ok(MemberStart { offset, lost: None }),
+            Some(Err(out_of_range)) => out_of_range,
+            None => {
+                StartError::NoOffset { topic: partition.topic.clone(), partition: partition.number }
+            }
+        };
+        let WithoutCommit::Start(position) = without else { return Err(refused) };
+        let offset = self.start_offset(topic, partition, position.clone(), isolation).await?;
+        Ok(MemberStart { offset, lost: committed })
     }
 
     /// One offset of a partition.

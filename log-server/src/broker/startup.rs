@@ -26,6 +26,7 @@ use log_proto::types::LeaderEpoch;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
+use super::group_session::Seats;
 use super::{Broker, Inner, Stage, admin};
 use crate::config::ServerConfig;
 use crate::coordinator::group::GroupCoordinator;
@@ -242,6 +243,7 @@ impl Foundation {
             image: self.image,
             groups,
             patterns: super::patterns::Patterns::default(),
+            seats: Seats::default(),
             producer_ids: tokio::sync::Mutex::new(0..0),
             admin: tokio::sync::Mutex::new(()),
             request_memory,

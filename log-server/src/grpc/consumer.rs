@@ -1,5 +1,5 @@
-//! The Consumer service: checks where a call begins, then leaves it to its [`Pump`]; and the
-//! offsets that groups commit.
+//! The Consumer service: checks where a call begins, or makes it a member of a group, then leaves
+//! it to its [`Pump`]; and the offsets that groups commit.
 //!
 //! The rule: a Consume call is accepted as a whole or refused as a whole. Only behind the start
 //! can one partition end while the others go on.
@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use log_core::Isolation;
-use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
+use log_proto::types::{LeaderEpoch, TimestampMs};
 use log_proto::v1;
 use log_proto::v1::consume_request::Request as Asked;
 use log_proto::v1::consumer_server::Consumer;
@@ -21,6 +21,7 @@ use super::Requests;
 use super::convert;
 use super::delivery::Delivery;
 use super::error::{Refusal, explained, stopping};
+use super::join::member;
 use super::pump::{Pump, Reader};
 use crate::broker::{Broker, Edge, GroupId, GroupOffset, StartPosition};
 use crate::error::FetchOffsetsError;
@@ -33,6 +34,9 @@ const RESPONSES_WAITING_MAX: usize = 2;
 
 /// The smallest response that a caller may aim for: below it, headers are most of what is sent.
 const RESPONSE_BYTES_MIN: usize = 1024;
+
+/// What a call is answered with.
+pub(super) type Responses = ReceiverStream<Result<v1::ConsumeResponse, Status>>;
 
 /// The Consumer service upon a broker.
 #[derive(Clone)]
@@ -49,29 +53,68 @@ impl ConsumerService {
     pub(super) async fn open(
         &self,
         request: Request<Requests<v1::ConsumeRequest>>,
-    ) -> Result<ReceiverStream<Result<v1::ConsumeResponse, Status>>, Status> {
+    ) -> Result<Responses, Status> {
         let principal = super::principal_of(&request);
+        let client_host = super::host_of(&request);
         let mut requests = request.into_inner();
         let first = requests.next().await.transpose().map_err(explained)?;
-        let first = first.and_then(|request| request.request);
-        let Some(Asked::Start(start)) = first else {
-            return Err(Refusal::invalid_request("the first request must be a start").into());
-        };
         self.broker.check_serving().map_err(|_| stopping())?;
-        let readers = self.readers(&start).await?;
-        let response_bytes_max = response_bytes(&start, self.broker.config().response_bytes_max);
+        match first.and_then(|request| request.request) {
+            Some(Asked::Start(start)) => Ok(self.read(&principal, &start, requests).await?),
+            Some(Asked::Join(join)) => {
+                Ok(self.join((&principal, client_host), join, requests).await?)
+            }
+            _ => {
+                let message = "the first request must be a start or a join";
+                Err(Refusal::invalid_request(message).into())
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        principal: &Principal,
+        start: &v1::Start,
+        requests: Requests<v1::ConsumeRequest>,
+    ) -> Result<Responses, Refusal> {
+        let terms = (start.isolation, start.delivery, start.response_bytes_max);
+        let (pump, responses) = self.pump(terms, requests)?;
+        let readers = self.readers(start).await?;
         tracing::debug!(%principal, partitions = readers.len(), "consume begins");
+        tokio::spawn(pump.run(readers, start.credit_bytes));
+        Ok(responses)
+    }
+
+    async fn join(
+        &self,
+        (principal, client_host): (&Principal, String),
+        join: v1::Join,
+        requests: Requests<v1::ConsumeRequest>,
+    ) -> Result<Responses, Refusal> {
+        let terms = (join.isolation, join.delivery, join.response_bytes_max);
+        let (pump, responses) = self.pump(terms, requests)?;
+        let credit_bytes = join.credit_bytes;
+        let member = member(join, pump.isolation, client_host)?;
+        let session = self.broker.join_as_member(principal, member).await?;
+        tokio::spawn(pump.run_as_member(session, credit_bytes));
+        Ok(responses)
+    }
+
+    fn pump(
+        &self,
+        (isolation_code, delivery_code, asked): (i32, i32, u32),
+        requests: Requests<v1::ConsumeRequest>,
+    ) -> Result<(Pump, Responses), Refusal> {
         let (responses, stream) = mpsc::channel(RESPONSES_WAITING_MAX);
         let pump = Pump {
             broker: self.broker.clone(),
-            isolation: isolation(start.isolation)?,
-            delivery: delivery(start.delivery)?,
-            response_bytes_max,
+            isolation: isolation(isolation_code)?,
+            delivery: delivery(delivery_code)?,
+            response_bytes_max: response_bytes(asked, self.broker.config().response_bytes_max),
             requests,
             responses,
         };
-        tokio::spawn(pump.run(readers, start.credit_bytes));
-        Ok(ReceiverStream::new(stream))
+        Ok((pump, ReceiverStream::new(stream)))
     }
 
     async fn readers(&self, start: &v1::Start) -> Result<Vec<Reader>, Refusal> {
@@ -130,7 +173,7 @@ fn delivery(code: i32) -> Result<Delivery, Refusal> {
     }
 }
 
-fn edge(code: i32) -> Result<Edge, Refusal> {
+pub(super) fn edge(code: i32) -> Result<Edge, Refusal> {
     match v1::Edge::try_from(code) {
         Ok(v1::Edge::Earliest) => Ok(Edge::Earliest),
         Ok(v1::Edge::Latest) => Ok(Edge::Latest),
@@ -159,7 +202,7 @@ fn position(start: &v1::PartitionStart) -> Result<StartPosition, Refusal> {
 
 #[tonic::async_trait]
 impl Consumer for ConsumerService {
-    type ConsumeStream = ReceiverStream<Result<v1::ConsumeResponse, Status>>;
+    type ConsumeStream = Responses;
 
     async fn consume(
         &self,
@@ -175,7 +218,7 @@ impl Consumer for ConsumerService {
     ) -> Result<Response<v1::CommitOffsetsResponse>, Status> {
         let principal = super::principal_of(&request);
         let v1::CommitOffsetsRequest { group, offsets } = request.into_inner();
-        let offsets: Result<Vec<_>, _> = offsets.into_iter().map(group_offset).collect();
+        let offsets: Result<Vec<_>, _> = offsets.into_iter().map(convert::group_offset).collect();
         let committed = self.broker.commit_offsets(&principal, &group, offsets?).await;
         committed.map_err(Refusal::from)?;
         Ok(Response::new(v1::CommitOffsetsResponse {}))
@@ -201,28 +244,11 @@ impl ConsumerService {
     }
 }
 
-fn response_bytes(start: &v1::Start, max: usize) -> usize {
-    match start.response_bytes_max as usize {
+fn response_bytes(asked: u32, max: usize) -> usize {
+    match asked as usize {
         0 => max,
         asked => asked.clamp(RESPONSE_BYTES_MIN.min(max), max),
     }
-}
-
-fn group_offset(message: v1::GroupOffset) -> Result<GroupOffset, Refusal> {
-    let partition = convert::partition(&message.topic, message.partition)?;
-    let negative = |field: &str, value: i64| {
-        let topic = &message.topic;
-        Refusal::invalid_request(format!("{field} {value} of {topic}-{partition} is negative"))
-    };
-    let offset = Offset::new(message.offset).ok_or_else(|| negative("offset", message.offset))?;
-    let leader_epoch = match message.leader_epoch {
-        Some(epoch) => {
-            Some(LeaderEpoch::new(epoch).ok_or_else(|| negative("leader_epoch", epoch.into()))?)
-        }
-        None => None,
-    };
-    let (topic, metadata) = (message.topic, message.metadata);
-    Ok(GroupOffset { topic, partition, offset, leader_epoch, metadata })
 }
 
 fn to_message(offset: GroupOffset) -> v1::GroupOffset {

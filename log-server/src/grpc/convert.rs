@@ -7,10 +7,13 @@ use std::num::NonZeroU32;
 
 use log_proto::partitioner::partition_for_key;
 use log_proto::record::{BatchBuilder, BatchOptions, Compression, Transactional};
-use log_proto::types::{Offset, Producer, ProducerEpoch, ProducerId, Sequence, TimestampMs};
+use log_proto::types::{
+    LeaderEpoch, Offset, Producer, ProducerEpoch, ProducerId, Sequence, TimestampMs,
+};
 use log_proto::v1;
 
 use super::error::Refusal;
+use crate::broker::GroupOffset;
 use crate::partition::{Acknowledged, Acks};
 
 /// A batch of plain records, encoded.
@@ -120,6 +123,24 @@ pub(super) fn appended(partition: u32, acknowledged: &Acknowledged) -> v1::Appen
 /// A partition's number on the wire.
 pub(super) fn number(partition: u32) -> i32 {
     i32::try_from(partition).expect("a topic has at most 100,000 partitions")
+}
+
+/// An offset that is to be committed.
+pub(super) fn group_offset(message: v1::GroupOffset) -> Result<GroupOffset, Refusal> {
+    let partition = partition(&message.topic, message.partition)?;
+    let negative = |field: &str, value: i64| {
+        let topic = &message.topic;
+        Refusal::invalid_request(format!("{field} {value} of {topic}-{partition} is negative"))
+    };
+    let offset = Offset::new(message.offset).ok_or_else(|| negative("offset", message.offset))?;
+    let leader_epoch = match message.leader_epoch {
+        Some(epoch) => {
+            Some(LeaderEpoch::new(epoch).ok_or_else(|| negative("leader_epoch", epoch.into()))?)
+        }
+        None => None,
+    };
+    let (topic, metadata) = (message.topic, message.metadata);
+    Ok(GroupOffset { topic, partition, offset, leader_epoch, metadata })
 }
 
 #[cfg(test)]

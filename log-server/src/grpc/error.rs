@@ -17,7 +17,8 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
-use crate::broker::group_members::DeleteGroupError;
+use crate::broker::group_members::{ConsumerHeartbeatError, DeleteGroupError, MemberError};
+use crate::broker::group_session::{CommitAsMemberError, JoinAsMemberError, SessionEnd};
 use crate::broker::{DeleteOffsetRefusal, DeleteOffsetsError, DescribeGroupError};
 use crate::error::{
     AlterConfigsError, CommitOffsetsError, CoordinatorError, CreateTopicError, DeleteTopicError,
@@ -152,8 +153,17 @@ fn class_of(code: ErrorCode) -> (Code, Retry) {
         | ErrorCode::UnknownProducerId
         | ErrorCode::InvalidTxnState
         | ErrorCode::NonEmptyGroup
-        | ErrorCode::GroupSubscribedToTopic => (Code::FailedPrecondition, IsFutile),
-        ErrorCode::FencedLeaderEpoch => (Code::FailedPrecondition, MayHelp),
+        | ErrorCode::GroupSubscribedToTopic
+        | ErrorCode::UnknownMemberId
+        | ErrorCode::FencedMemberEpoch
+        | ErrorCode::StaleMemberEpoch
+        | ErrorCode::FencedInstanceId
+        | ErrorCode::InconsistentGroupProtocol
+        | ErrorCode::NoOffset => (Code::FailedPrecondition, IsFutile),
+        ErrorCode::FencedLeaderEpoch | ErrorCode::UnreleasedInstanceId => {
+            (Code::FailedPrecondition, MayHelp)
+        }
+        ErrorCode::GroupMaxSizeReached => (Code::ResourceExhausted, IsFutile),
         ErrorCode::DiskFull | ErrorCode::Throttled => (Code::ResourceExhausted, MayHelp),
         ErrorCode::KafkaStorageError | ErrorCode::ShuttingDown => (Code::Unavailable, MayHelp),
         ErrorCode::CorruptLog => (Code::DataLoss, IsFutile),
@@ -330,6 +340,67 @@ impl From<CommitOffsetsError> for Refusal {
     }
 }
 
+impl From<CommitAsMemberError> for Refusal {
+    fn from(error: CommitAsMemberError) -> Self {
+        let code = match error {
+            CommitAsMemberError::NotOwned { .. } => ErrorCode::StaleMemberEpoch,
+            CommitAsMemberError::Member(ref member) => member_code(member),
+            CommitAsMemberError::Offsets(offsets) => return offsets.into(),
+        };
+        Self::of(code, &error)
+    }
+}
+
+impl From<JoinAsMemberError> for Refusal {
+    fn from(error: JoinAsMemberError) -> Self {
+        let code = match error {
+            JoinAsMemberError::NoTopics => ErrorCode::InvalidRequest,
+            JoinAsMemberError::Topic(_) => ErrorCode::InvalidTopic,
+            JoinAsMemberError::ClassicGroup { .. } => ErrorCode::InconsistentGroupProtocol,
+            JoinAsMemberError::NotResumed { .. } => ErrorCode::FencedMemberEpoch,
+            JoinAsMemberError::Refused(refused) => return refused.into(),
+        };
+        Self::of(code, &error)
+    }
+}
+
+impl From<SessionEnd> for Refusal {
+    fn from(error: SessionEnd) -> Self {
+        let code = match error {
+            SessionEnd::Removed { .. } => ErrorCode::UnknownMemberId,
+            SessionEnd::Superseded { .. } => ErrorCode::FencedInstanceId,
+            SessionEnd::NotRevoked { .. } | SessionEnd::TooMany { .. } => ErrorCode::InvalidRequest,
+            SessionEnd::Refused(refused) => return refused.into(),
+        };
+        Self::of(code, &error)
+    }
+}
+
+impl From<ConsumerHeartbeatError> for Refusal {
+    fn from(error: ConsumerHeartbeatError) -> Self {
+        let code = match error {
+            ConsumerHeartbeatError::Member(ref member) => member_code(member),
+            ConsumerHeartbeatError::UnknownGroup { .. } => ErrorCode::UnknownMemberId,
+            ConsumerHeartbeatError::FencedEpoch { .. } => ErrorCode::FencedMemberEpoch,
+            ConsumerHeartbeatError::UnreleasedInstance { .. } => ErrorCode::UnreleasedInstanceId,
+            ConsumerHeartbeatError::Invalid(_) => ErrorCode::InvalidRequest,
+            ConsumerHeartbeatError::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
+            ConsumerHeartbeatError::Coordinator(ref failed) => return coordinator(failed),
+        };
+        Self::of(code, &error)
+    }
+}
+
+fn member_code(error: &MemberError) -> ErrorCode {
+    match error {
+        MemberError::UnknownMember => ErrorCode::UnknownMemberId,
+        MemberError::FencedInstance => ErrorCode::FencedInstanceId,
+        MemberError::StaleEpoch { .. }
+        | MemberError::IllegalGeneration { .. }
+        | MemberError::RebalanceInProgress => ErrorCode::StaleMemberEpoch,
+    }
+}
+
 impl From<FetchOffsetsError> for Refusal {
     fn from(error: FetchOffsetsError) -> Self {
         match &error {
@@ -406,6 +477,7 @@ impl From<StartError> for Refusal {
             StartError::Lookup(lookup) => return lookup.into(),
             StartError::Offsets(offsets) => return offsets.into(),
             StartError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            StartError::NoOffset { .. } => ErrorCode::NoOffset,
             StartError::Read { ref source, .. } => read_code(source),
         };
         Self::of(code, &error)

@@ -12,6 +12,7 @@ mod error;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod groups;
+mod join;
 mod producer;
 mod pump;
 mod streams;
@@ -60,9 +61,10 @@ const BUFFERS_KEPT_BYTES: usize = 16 << 20;
 const STREAMS_MAX: u32 = 1024;
 
 /// A peer that has been silent for so long is asked whether it is still there, and has so long to
-/// answer. It frees what a client that lost its network would hold for ever.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// answer. It frees what a client that lost its network would hold for ever; the partitions of a
+/// member of a group go to others no later than if it had to send heartbeats itself.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Serves until the broker stops, then until every call has ended.
 pub(crate) async fn serve(
@@ -163,7 +165,26 @@ async fn hear_out<T>(mut requests: Requests<T>) {
     while let Some(Ok(_)) = requests.next().await {}
 }
 
+/// Where the peer is.
+fn host_of<T>(request: &Request<T>) -> String {
+    let address = request.remote_addr();
+    address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default()
+}
+
 /// Who is asking.
 fn principal_of<T>(request: &Request<T>) -> Principal {
     request.extensions().get().copied().unwrap_or(Principal::Anonymous)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::group_members::GroupSettings;
+
+    /// Goal: a member whose machine has died loses its partitions within its session.
+    #[test]
+    fn a_dead_peer_is_found_out_within_a_session() {
+        let session_timeout = GroupSettings::default().consumer_session_timeout;
+        assert!(KEEPALIVE_INTERVAL + KEEPALIVE_TIMEOUT < session_timeout);
+    }
 }

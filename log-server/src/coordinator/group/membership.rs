@@ -356,6 +356,11 @@ impl Membership {
         settled.then(|| group.stored())
     }
 
+    /// Which group's a write under way is.
+    pub(crate) fn writing(&self, write: WriteId) -> Option<&GroupId> {
+        self.writes.get(&write)
+    }
+
     /// How a write has ended. Makes no records.
     pub(crate) fn written(
         &mut self,

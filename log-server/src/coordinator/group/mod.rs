@@ -9,10 +9,12 @@
 //! - [`classic`]: the protocol in which members elect a leader that assigns.
 //! - [`consumer`]: the protocol in which the server assigns.
 //! - [`offsets`]: commits, deletions, expiry.
+//! - [`changes`]: who is told when a group has changed.
 //! - [`turn`]: what a move of the volatile half takes and gives.
 //! - [`request`], [`error`], [`id`], [`settings`]: the words of it all.
 //! - [`record`], [`stored`]: what is on the disk.
 
+mod changes;
 mod classic;
 pub(crate) mod consumer;
 mod driver;

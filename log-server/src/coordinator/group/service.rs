@@ -20,9 +20,10 @@ use std::time::Instant;
 use log_core::Clock;
 use log_proto::types::Offset;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use uuid::Uuid;
 
+use super::changes::Changes;
 use super::classic::Deletion;
 use super::consumer::TopicsView;
 use super::driver::drive;
@@ -88,6 +89,7 @@ pub(super) struct Shared {
 
 pub(super) struct Live {
     pub(super) membership: Membership,
+    changes: Changes,
     waiting: HashMap<Waiter, oneshot::Sender<Reply>>,
     /// What may be told once a write is durable.
     held_back: BTreeMap<WriteId, Vec<(Waiter, Reply)>>,
@@ -113,6 +115,7 @@ impl GroupCoordinator {
             loaded.lock().take().expect("the state is shown before serving begins");
         let live = Live {
             membership: Membership::restore(settings, classic, consumer, clocks()),
+            changes: Changes::default(),
             waiting: HashMap::new(),
             held_back: BTreeMap::new(),
             next_waiter: 0,
@@ -205,6 +208,11 @@ impl GroupCoordinator {
             Reply::Unresolved(patterns) => Ok(Heard::Unresolved(patterns)),
             other => unreachable!("a consumer's heartbeat was answered with {other:?}"),
         }
+    }
+
+    /// Completes whenever something about the group or its members changes.
+    pub(crate) fn watch(&self, group: &GroupId) -> watch::Receiver<()> {
+        self.inner.shared.live.lock().changes.watch(group)
     }
 
     /// Stores how far a group has come, all or nothing, if the committer may say so.
@@ -473,6 +481,9 @@ impl Shared {
         place: Place<GroupsState>,
     ) {
         if let Some((write, records)) = effects.write.take() {
+            if let Some(group) = live.membership.writing(write) {
+                live.changes.tell(group);
+            }
             let shared = Arc::clone(self);
             place.write(
                 move |_| Ok::<_, std::convert::Infallible>((records, ())),

@@ -15,6 +15,11 @@
 //! The rule: a response takes from the credit what it carries, and none is begun without credit;
 //! one may overdraw it. A task per partition would be simpler, but its fairness would be the
 //! scheduler's, and its credit a lock.
+//!
+//! In the call of a group's [`member`], partitions come and go: each has a lease, and a reader
+//! whose lease has ended is dropped wherever it comes by.
+
+mod member;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -31,10 +36,12 @@ use log_proto::v1::consume_response::Event;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
+use self::member::Member;
 use super::Requests;
 use super::convert;
 use super::delivery::{Delivered, Delivery, Payload, Terms, costs_little, deliver};
 use super::error::{Refusal, damaged, explained, stopping};
+use crate::broker::group_session::{GroupSession, SessionEvent};
 use crate::broker::{Broker, Stage};
 use crate::partition::{Partition, ReadWake, View, read_end, readable};
 use crate::topics::Topic;
@@ -50,7 +57,12 @@ pub(super) struct Reader {
     view: watch::Receiver<View>,
     next: Offset,
     place: Place,
+    /// `None`: for as long as the call.
+    lease: Option<Lease>,
 }
+
+/// Ends when its other end is dropped.
+type Lease = watch::Receiver<()>;
 
 /// Where a reader stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,7 +78,12 @@ enum Place {
 impl Reader {
     pub(super) fn new(topic: Arc<Topic>, partition: Arc<Partition>, next: Offset) -> Self {
         let view = partition.view();
-        Self { topic, partition, view, next, place: Place::Behind }
+        Self { topic, partition, view, next, place: Place::Behind, lease: None }
+    }
+
+    /// Whether the caller may still have what is read.
+    fn is_leased(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.has_changed().is_ok())
     }
 
     fn response(&self, offsets: &Offsets, event: Event) -> v1::ConsumeResponse {
@@ -94,6 +111,15 @@ impl Reader {
     }
 }
 
+/// Completes when the lease ends.
+async fn lease_ends(lease: &mut Option<Lease>) {
+    match lease {
+        // Nothing is ever sent: it is only ever dropped.
+        Some(lease) => while lease.changed().await.is_ok() {},
+        None => std::future::pending().await,
+    }
+}
+
 /// A call that was accepted.
 pub(super) struct Pump {
     pub(super) broker: Broker,
@@ -106,7 +132,7 @@ pub(super) struct Pump {
 
 type ReadDone = (Reader, Result<Delivered, Refusal>);
 type Reading = Pin<Box<dyn Future<Output = ReadDone> + Send>>;
-type Parked = Pin<Box<dyn Future<Output = (Reader, ReadWake)> + Send>>;
+type Parked = Pin<Box<dyn Future<Output = Option<(Reader, ReadWake)>> + Send>>;
 
 /// Why a pump ends.
 enum End {
@@ -116,32 +142,39 @@ enum End {
     Told(Status),
 }
 
+impl End {
+    fn refused(message: impl Into<String>) -> Self {
+        Self::Told(Refusal::invalid_request(message).into())
+    }
+}
+
 impl Pump {
+    /// Reads these partitions.
     pub(super) async fn run(self, readers: Vec<Reader>, credit_bytes: u64) {
-        let _open = self.broker.metrics().consume_stream();
-        let responses = self.responses.clone();
-        let mut stage = self.broker.stage();
-        let mut running = Running {
+        self.begin(None, credit_bytes).run(readers).await;
+    }
+
+    /// Reads what the group gives.
+    pub(super) async fn run_as_member(self, session: GroupSession, credit_bytes: u64) {
+        self.begin(Some(Member::new(session)), credit_bytes).run(Vec::new()).await;
+    }
+
+    fn begin(self, member: Option<Member>, credit_bytes: u64) -> Running {
+        Running {
             credit: i64::try_from(credit_bytes).unwrap_or(i64::MAX),
             pump: self,
-            ready: VecDeque::with_capacity(readers.len()),
+            member,
+            ready: VecDeque::new(),
             reading: None,
             parked: FuturesUnordered::new(),
             requests_open: true,
-        };
-        let pumped = running.pump(readers, &mut stage).await;
-        let requests = running.pump.requests;
-        if let Err(End::Told(status)) = pumped {
-            // Without anybody to tell, there is nothing to tell.
-            let _ = responses.send(Err(status)).await;
-            drop(responses);
-            super::hear_out(requests).await;
         }
     }
 }
 
 struct Running {
     pump: Pump,
+    member: Option<Member>,
     /// Payload bytes that may still be sent; negative when overdrawn.
     credit: i64,
     ready: VecDeque<Reader>,
@@ -151,11 +184,28 @@ struct Running {
 }
 
 impl Running {
+    async fn run(mut self, readers: Vec<Reader>) {
+        let broker = self.pump.broker.clone();
+        let _open = broker.metrics().consume_stream();
+        let responses = self.pump.responses.clone();
+        let pumped = self.pump(readers, &mut broker.stage()).await;
+        // A caller that takes its time to go does not stay in its group.
+        self.member = None;
+        let requests = self.pump.requests;
+        if let Err(End::Told(status)) = pumped {
+            // Without anybody to tell, there is nothing to tell.
+            let _ = responses.send(Err(status)).await;
+            drop(responses);
+            super::hear_out(requests).await;
+        }
+    }
+
     async fn pump(
         &mut self,
         readers: Vec<Reader>,
         stage: &mut watch::Receiver<Stage>,
     ) -> Result<(), End> {
+        self.tell_member().await?;
         for reader in readers {
             let started = Event::Started(v1::Started { offset: reader.next.get() });
             self.send(reader.response(&reader.partition.offsets(), started)).await?;
@@ -171,11 +221,16 @@ impl Running {
                     return Err(End::Told(stopping().into()));
                 }
                 () = self.pump.responses.closed() => return Err(End::Quiet),
-                request = self.pump.requests.next(), if self.requests_open => {
-                    self.take_request(request)?;
+                request = self.pump.requests.next(), if self.takes_requests() => {
+                    self.take_request(request).await?;
                 }
-                Some((reader, wake)) = self.parked.next(), if !self.parked.is_empty() => {
-                    self.wake(reader, wake).await?;
+                event = next_event(&mut self.member), if self.member.is_some() => {
+                    self.take_event(event).await?;
+                }
+                Some(woken) = self.parked.next(), if !self.parked.is_empty() => {
+                    if let Some((reader, wake)) = woken {
+                        self.wake(reader, wake).await?;
+                    }
                 }
                 done = wait_for(&mut self.reading), if self.reading.is_some() => {
                     self.reading = None;
@@ -187,30 +242,38 @@ impl Running {
 
     /// Nothing can come any more: every partition has ended, or nobody can give more credit.
     fn is_over(&self) -> bool {
+        if self.member.is_some() {
+            // There may always be more to come, until the group says that there is not.
+            return false;
+        }
         let idle = self.reading.is_none() && self.parked.is_empty() && self.ready.is_empty();
         idle || (!self.requests_open && self.credit <= 0 && self.reading.is_none())
     }
 
-    fn take_request(
+    async fn take_request(
         &mut self,
         request: Option<Result<v1::ConsumeRequest, Status>>,
     ) -> Result<(), End> {
-        match request {
-            Some(Ok(v1::ConsumeRequest { request: Some(Asked::Credit(credit)) })) => {
+        let asked = match request {
+            Some(Ok(v1::ConsumeRequest { request })) => request,
+            None => {
+                self.requests_open = false;
+                self.leave_group();
+                return Ok(());
+            }
+            // The connection is gone, or what comes over it is no protocol.
+            Some(Err(status)) => return Err(End::Told(explained(status))),
+        };
+        match (asked, self.member.is_some()) {
+            (Some(Asked::Credit(credit)), _) => {
                 let more = i64::try_from(credit.bytes).unwrap_or(i64::MAX);
                 self.credit = self.credit.saturating_add(more);
                 Ok(())
             }
-            Some(Ok(_)) => {
-                let message = "only credit may follow the start: make another call";
-                Err(End::Told(Refusal::invalid_request(message).into()))
-            }
-            None => {
-                self.requests_open = false;
-                Ok(())
-            }
-            // The connection is gone, or what comes over it is no protocol.
-            Some(Err(status)) => Err(End::Told(explained(status))),
+            (Some(Asked::Commit(commit)), true) => self.commit(commit).await,
+            (Some(Asked::Release(release)), true) => self.release(release),
+            (_, true) => Err(End::refused("only credit, commit and release may follow the join")),
+            (_, false) => Err(End::refused("only credit may follow the start: make another call")),
         }
     }
 
@@ -220,6 +283,9 @@ impl Running {
         let mut without_credit = 0;
         while self.reading.is_none() && without_credit < self.ready.len() {
             let Some(reader) = self.ready.pop_front() else { break };
+            if !reader.is_leased() {
+                continue;
+            }
             if is_at_end(&reader, &reader.partition.offsets(), self.pump.isolation) {
                 self.park(reader).await?;
             } else if self.credit > 0 {
@@ -250,6 +316,9 @@ impl Running {
 
     /// Begins the next read, then sends what the last one gave.
     async fn take_read(&mut self, (mut reader, done): ReadDone) -> Result<(), End> {
+        if !reader.is_leased() {
+            return Ok(());
+        }
         let delivered = match done {
             Ok(delivered) => delivered,
             // Files that vanish under a reader are no fault of the disk.
@@ -306,14 +375,18 @@ impl Running {
         }
         let isolation = self.pump.isolation;
         self.parked.push(Box::pin(async move {
-            let wake = readable(&mut reader.view, reader.next, isolation).await;
-            (reader, wake)
+            let wake = tokio::select! {
+                wake = readable(&mut reader.view, reader.next, isolation) => wake,
+                () = lease_ends(&mut reader.lease) => return None,
+            };
+            Some((reader, wake))
         }));
         Ok(())
     }
 
     async fn wake(&mut self, mut reader: Reader, wake: ReadWake) -> Result<(), End> {
         match wake {
+            _ if !reader.is_leased() => Ok(()),
             ReadWake::Ready => {
                 reader.place = Place::JustBehind;
                 self.ready.push_back(reader);
@@ -337,6 +410,13 @@ impl Running {
 /// end: it has yet to learn that its records are gone.
 fn is_at_end(reader: &Reader, offsets: &Offsets, isolation: Isolation) -> bool {
     reader.next >= read_end(offsets, isolation) && reader.next >= offsets.log_start
+}
+
+async fn next_event(member: &mut Option<Member>) -> Option<SessionEvent> {
+    match member {
+        Some(member) => member.event().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn wait_for(reading: &mut Option<Reading>) -> ReadDone {
