@@ -1,9 +1,11 @@
 //! Where everything starts: a handle that knows the broker's address.
 
+use std::sync::Arc;
+
 use crate::{
     admin::Admin,
     connection::{AddressError, Connection},
-    consumer::ConsumerBuilder,
+    consumer::{ConsumerBuilder, GroupConsumerBuilder},
     error::RequestError,
     offsets::{self, GroupOffset},
     producer::ProducerBuilder,
@@ -46,6 +48,12 @@ impl Client {
     /// A consumer with partitions and settings to choose.
     pub fn consumer(&self) -> ConsumerBuilder {
         ConsumerBuilder::new(self.connection.clone())
+    }
+
+    /// A consumer that is a member of this group, with topics and settings to choose: the broker
+    /// shares the partitions out among all members.
+    pub fn join_group(&self, group: impl Into<Arc<str>>) -> GroupConsumerBuilder {
+        GroupConsumerBuilder::new(self.connection.clone(), group.into())
     }
 
     /// Topics, their configs and offsets, and groups.

@@ -25,6 +25,7 @@
 //!
 //! - [`Producer`]: batches, compresses, retries; idempotent unless told otherwise.
 //! - [`Consumer`]: reads partitions from where it is told, with a bound on what is on its way.
+//! - [`GroupConsumer`]: reads the partitions that its group gives it, and commits how far it is.
 //! - [`Admin`]: topics, their configs and offsets; groups, their members and lag.
 //!
 //! The rule: nothing is retried that could happen twice, and no error leaves open whether
@@ -52,8 +53,9 @@ pub use admin::{
 pub use client::Client;
 pub use connection::AddressError;
 pub use consumer::{
-    ConsumeError, Consumer, ConsumerBatch, ConsumerBuilder, ConsumerConfigError, ConsumerRecords,
-    Edge, Event, Isolation, StartAt,
+    AssignedPartition, Assignor, AutoCommit, CommitError, CommitTicket, ConsumeError, Consumer,
+    ConsumerBatch, ConsumerBuilder, ConsumerConfigError, ConsumerRecords, Edge, Event,
+    GroupConsumer, GroupConsumerBuilder, GroupEvent, Isolation, StartAt, WithoutCommit,
 };
 pub use error::{BrokerError, ErrorCode, RequestError};
 pub use groups::{

@@ -37,7 +37,7 @@ impl GroupOffset {
         Self { topic, partition, offset, leader_epoch: None, metadata }
     }
 
-    fn to_wire(&self) -> v1::GroupOffset {
+    pub(crate) fn to_wire(&self) -> v1::GroupOffset {
         v1::GroupOffset {
             topic: self.topic.as_ref().to_owned(),
             partition: self.partition as i32,

@@ -2,11 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use log_proto::types::{Offset, TimestampMs};
+use log_proto::{
+    types::{Offset, TimestampMs},
+    v1,
+};
 use thiserror::Error;
 
 use super::Consumer;
 use crate::connection::Connection;
+
+/// How many bytes of records may be on their way to a consumer, unless it says otherwise.
+pub(super) const CREDIT_BYTES: u64 = 8 << 20;
 
 /// Where reading of a partition starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +54,24 @@ pub enum Isolation {
     ReadCommitted,
 }
 
+impl Isolation {
+    pub(super) fn to_wire(self) -> v1::Isolation {
+        match self {
+            Self::ReadUncommitted => v1::Isolation::ReadUncommitted,
+            Self::ReadCommitted => v1::Isolation::ReadCommitted,
+        }
+    }
+}
+
 /// Why a consumer cannot be made with these settings.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConsumerConfigError {
     /// Nothing to read.
     #[error("no partition to read: name a topic or a partition")]
     NoPartitions,
+    /// Nothing for a member of a group to read.
+    #[error("no topic to read: name at least one")]
+    NoTopics,
     /// Without credit the broker sends nothing.
     #[error("credit_bytes must be at least 1")]
     NoCredit,
@@ -102,7 +120,7 @@ impl ConsumerBuilder {
         let config = ConsumerConfig {
             selections: Vec::new(),
             isolation: Isolation::default(),
-            credit_bytes: 8 << 20,
+            credit_bytes: CREDIT_BYTES,
             response_bytes_max: 0,
             reconnect_timeout: None,
         };

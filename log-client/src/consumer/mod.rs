@@ -4,11 +4,20 @@
 //! connections and restarts of the broker. Where a consumer is, it knows itself; what it commits
 //! is up to the application. It has no task of its own: everything happens while the application
 //! waits for the next record, so that records cannot pile up behind its back.
+//!
+//! - [`fetcher`]: the partitions that a consumer was told to read. [`group`]: those that a group
+//!   gives it.
+//! - [`link`]: the stream. [`partitions`]: where each partition is. [`hand`]: where the application
+//!   is.
 
 mod batch;
 mod config;
 mod error;
 mod fetcher;
+mod group;
+mod hand;
+mod link;
+mod partitions;
 
 #[cfg(test)]
 mod tests;
@@ -21,10 +30,16 @@ pub use self::{
     batch::{ConsumerBatch, ConsumerRecords},
     config::{ConsumerBuilder, ConsumerConfigError, Edge, Isolation, StartAt},
     error::ConsumeError,
+    group::{
+        AssignedPartition, Assignor, AutoCommit, CommitError, CommitTicket, GroupConsumer,
+        GroupConsumerBuilder, GroupEvent, WithoutCommit,
+    },
 };
 use self::{
     config::ConsumerConfig,
-    fetcher::{Arrival, Fetcher, Lent, PartitionIndex},
+    fetcher::Fetcher,
+    hand::{Current, Hand},
+    partitions::{Arrival, PartitionIndex},
 };
 use crate::{
     connection::Connection,
@@ -52,18 +67,7 @@ use crate::{
 pub struct Consumer {
     connection: Connection,
     fetcher: Fetcher,
-    /// What [`Consumer::next`] hands out record by record.
-    current: Option<Current>,
-    /// Credit of what was handed out whole, given back when more is asked for.
-    lent: Option<Lent>,
-    /// Where the application is, by partition; `None` until its start is known.
-    positions: Vec<Option<Offset>>,
-}
-
-struct Current {
-    index: PartitionIndex,
-    batch: Box<ConsumerBatch>,
-    lent: Lent,
+    hand: Hand,
 }
 
 /// What a consumer has to tell.
@@ -88,9 +92,7 @@ impl Consumer {
         Self {
             fetcher: Fetcher::new(connection.again(), config),
             connection,
-            current: None,
-            lent: None,
-            positions: Vec::new(),
+            hand: Hand::default(),
         }
     }
 
@@ -98,11 +100,12 @@ impl Consumer {
     /// after an error that ended the stream. May be cancelled without losing a record.
     pub async fn next(&mut self) -> Option<Result<ConsumerRecord, ConsumeError>> {
         loop {
-            if let Some(record) = self.next_of_current() {
+            let Fetcher { link, partitions, .. } = &mut self.fetcher;
+            if let Some(record) = self.hand.next_record(link, partitions) {
                 return Some(record);
             }
             match self.arrival().await? {
-                Ok(Happened::Records(current)) => self.current = Some(current),
+                Ok(Happened::Records(current)) => self.hand.take_up(current),
                 Ok(Happened::CaughtUp { .. }) => {}
                 Err(error) => return Some(Err(error)),
             }
@@ -124,18 +127,14 @@ impl Consumer {
     /// The next thing that happens: as [`Consumer::next_batch`], and also when a partition is
     /// read to its end.
     pub async fn next_event(&mut self) -> Option<Result<Event, ConsumeError>> {
-        let happened = match self.current.take() {
+        let happened = match self.hand.put_down() {
             Some(current) => Ok(Happened::Records(current)),
             None => self.arrival().await?,
         };
         Some(happened.map(|happened| match happened {
-            Happened::Records(Current { index, batch, lent }) => {
-                self.positions[index] = Some(batch.next_offset());
-                self.lent = Some(lent);
-                Event::Records(*batch)
-            }
+            Happened::Records(current) => Event::Records(self.hand.give_out(current)),
             Happened::CaughtUp { index, offset } => {
-                let (topic, partition) = self.fetcher.name(index);
+                let (topic, partition) = self.fetcher.partitions.name(index);
                 Event::CaughtUp { topic: Arc::clone(topic), partition, offset }
             }
         }))
@@ -144,13 +143,7 @@ impl Consumer {
     /// Where this consumer is: for each partition whose start is known, the offset behind the
     /// last record that was returned.
     pub fn positions(&self) -> Vec<GroupOffset> {
-        let known = self.positions.iter().enumerate();
-        known
-            .filter_map(|(index, offset)| {
-                let (topic, partition) = self.fetcher.name(index);
-                Some(GroupOffset::new(Arc::clone(topic), partition, (*offset)?))
-            })
-            .collect()
+        self.hand.positions(&self.fetcher.partitions)
     }
 
     /// Commits [`Consumer::positions`] for a group, and returns when that is on disk. Commit
@@ -173,44 +166,18 @@ impl Consumer {
         offsets::committed(&self.connection, group, &[]).await
     }
 
-    fn next_of_current(&mut self) -> Option<Result<ConsumerRecord, ConsumeError>> {
-        let Current { index, batch, lent } = self.current.as_mut()?;
-        let record = batch.next_record();
-        self.positions[*index] = Some(match &record {
-            Some(_) => batch.position(),
-            // Records that are not shown may follow the last one.
-            None => batch.next_offset(),
-        });
-        if let Some(Ok(_)) = record {
-            return record;
-        }
-        let lent = *lent;
-        if let Some(Err(_)) = record {
-            self.fetcher.end(batch.topic(), batch.partition());
-        }
-        self.current = None;
-        self.fetcher.give_back(lent);
-        record
-    }
-
     /// Waits for something to tell.
     async fn arrival(&mut self) -> Option<Result<Happened, ConsumeError>> {
-        if let Some(lent) = self.lent.take() {
-            self.fetcher.give_back(lent);
-        }
+        self.hand.give_back(&mut self.fetcher.link);
         loop {
-            let arrival = self.fetcher.next().await?;
-            self.positions.resize(self.fetcher.partition_count(), None);
-            match arrival {
-                Arrival::Started { index, offset } => {
-                    // After a reconnect it is where the application already is.
-                    self.positions[index].get_or_insert(offset);
-                }
+            match self.fetcher.next().await? {
+                // After a reconnect it is where the application already is.
+                Arrival::Started { index, offset } => self.hand.start(index, offset),
                 Arrival::Batch { index, batch, lent } => {
                     return Some(Ok(Happened::Records(Current { index, batch, lent })));
                 }
                 Arrival::CaughtUp { index, offset } => {
-                    self.positions[index] = Some(offset);
+                    self.hand.move_to(index, offset);
                     return Some(Ok(Happened::CaughtUp { index, offset }));
                 }
                 Arrival::Ended(error) => return Some(Err(error)),
@@ -226,6 +193,6 @@ enum Happened {
 
 impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Consumer").field("positions", &self.positions).finish_non_exhaustive()
+        f.debug_struct("Consumer").field("positions", &self.positions()).finish_non_exhaustive()
     }
 }
