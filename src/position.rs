@@ -92,7 +92,7 @@ impl Position {
     }
 }
 
-fn before_now(ago: Duration) -> TimestampMs {
+pub(crate) fn before_now(ago: Duration) -> TimestampMs {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     TimestampMs::new(now.as_millis() as i64 - ago.as_millis() as i64)
 }

@@ -13,6 +13,7 @@ mod cli_files;
 mod cli_groups;
 mod cli_records;
 mod group_calls;
+mod group_members;
 mod health;
 mod kafka_crowds;
 mod kafka_port;

@@ -1,19 +1,15 @@
 //! `cairn consume`: a topic's records to standard output.
 //!
 //! The rule: without `--follow` it reads what was there when it started and ends; nobody has to
-//! guess when it is done. With a group it commits only what was written out and flushed, so that
-//! what is cut off by a kill comes again.
+//! guess when it is done. [`group`] does the same together with others.
 
-use std::{
-    io::Write,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod group;
+
+use std::{io::Write, sync::Arc, time::Duration};
 
 use clap::{Args, ValueEnum};
 use log_client::{
-    Client, ConsumeError, Consumer, ConsumerBatch, Event, GroupOffset, Isolation, OffsetSpec,
-    PartitionOffset, StartAt, types::Offset,
+    Client, ConsumeError, Consumer, ConsumerBatch, Event, Isolation, OffsetSpec, types::Offset,
 };
 
 use super::BrokerArgs;
@@ -31,8 +27,10 @@ use crate::{
 #[command(after_help = "\
 Without --follow it ends at the end that the topic had when it started. SIGINT (Ctrl-C) and SIGTERM
 end it cleanly, and commit what was written; a second one ends it at once.
-A group is a name for committed offsets and no more: consumers that use it at the same time do not
-share the partitions, each reads all that it was asked for.
+With --group, processes that name the same group share the partitions, also with Kafka's clients
+that have group.protocol=consumer. Each commits what it has written out, so that others go on there;
+what a killed one had not committed comes again. Without --follow they all end once the group has
+read what was there when they started.
 
 Places (--from, --until):
   earliest, latest
@@ -51,7 +49,7 @@ Examples:
   cairn consume events
   cairn consume events --from 2h --format '%T %k %v\\n'
   cairn consume events --partition 3 --from 4711 --max 1 --json
-  cairn consume events --group billing --follow")]
+  cairn consume events --group billing --follow --verbose")]
 pub(super) struct ConsumeArgs {
     /// The topic
     topic: String,
@@ -72,9 +70,12 @@ pub(super) struct ConsumeArgs {
     /// Go on with records that are still to come
     #[arg(long, short)]
     follow: bool,
-    /// Start where this group has committed, and commit as records are written
-    #[arg(long, short)]
+    /// Read as a member of this group, from where it has committed, and commit as records are written
+    #[arg(long, short, conflicts_with = "partitions")]
     group: Option<String>,
+    /// Say on standard error which partitions the group gives and takes
+    #[arg(long, short, requires = "group")]
+    verbose: bool,
     /// Whether records of transactions that are open or were aborted are shown
     #[arg(long, value_enum, default_value_t = IsolationArg::ReadCommitted)]
     isolation: IsolationArg,
@@ -104,20 +105,19 @@ impl From<IsolationArg> for Isolation {
 /// How long to look for a broker that went away.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How often a group's offsets are committed: what a kill may show again.
-const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-
 pub(super) async fn run(args: ConsumeArgs) -> Result<()> {
     let client = args.broker.client()?;
+    if let Some(group) = args.group.clone() {
+        return group::run(args, client, group).await;
+    }
     let plan = Plan::make(&args, &client).await?;
     if plan.is_done() {
         return Ok(());
     }
     let consumer = plan.consumer(&args, &client)?;
     let format = if args.json { Format::Json } else { args.format };
-    let commits = args.group.map(|group| Commits { group, last: Instant::now() });
     let (left, stop) = (args.max.unwrap_or(u64::MAX), Stop::listen()?);
-    Run { consumer, plan, format, commits, left, stop }.run().await
+    Run { consumer, plan, format, left, stop }.run().await
 }
 
 /// Where each partition starts and ends.
@@ -128,11 +128,8 @@ struct Plan {
 
 struct Partition {
     number: u32,
-    start: StartAt,
     /// `None`: goes on for ever.
     end: Option<Offset>,
-    /// Everything below it was written out; `None` while that is nothing.
-    written: Option<Offset>,
     state: State,
 }
 
@@ -146,18 +143,10 @@ impl Plan {
     async fn make(args: &ConsumeArgs, client: &Client) -> Result<Self> {
         let numbers = partitions(args, client).await?;
         let ends = ends(args, client, &numbers).await?;
-        let committed = match &args.group {
-            Some(group) => committed(args, client, group, &numbers).await?,
-            None => Vec::new(),
-        };
         let partition = |(number, end): (u32, Option<Offset>)| {
-            let start = committed
-                .iter()
-                .find(|commit| commit.partition == number)
-                .map_or(args.from.start(), |commit| StartAt::Offset(commit.offset));
             let nothing = end == Some(Offset::ZERO);
             let state = if nothing { State::Done } else { State::Reading };
-            Partition { number, start, end, written: None, state }
+            Partition { number, end, state }
         };
         let partitions = numbers.into_iter().zip(ends).map(partition).collect();
         Ok(Self { topic: args.topic.as_str().into(), partitions })
@@ -168,7 +157,7 @@ impl Plan {
             client.consumer().isolation(args.isolation.into()).reconnect_timeout(RECONNECT_TIMEOUT);
         for partition in self.partitions.iter().filter(|one| one.state == State::Reading) {
             let topic = Arc::clone(&self.topic);
-            builder = builder.partition(topic, partition.number, partition.start.clone());
+            builder = builder.partition(topic, partition.number, args.from.start());
         }
         builder.build().map_err(|error| CliError::usage(error.to_string()))
     }
@@ -184,21 +173,9 @@ impl Plan {
     /// Everything below `position` of a partition was written out, or is not to be.
     fn reached(&mut self, number: u32, position: Offset) {
         for partition in self.partitions.iter_mut().filter(|one| one.number == number) {
-            partition.written = Some(partition.within(position));
             if partition.end.is_some_and(|end| position >= end) {
                 partition.state = State::Done;
             }
-        }
-    }
-}
-
-impl Partition {
-    /// The nearest offset between start and end: a commit moves neither back nor too far.
-    fn within(&self, position: Offset) -> Offset {
-        let position = self.end.map_or(position, |end| position.min(end));
-        match self.start {
-            StartAt::Offset(start) => position.max(start),
-            _ => position,
         }
     }
 }
@@ -220,34 +197,6 @@ async fn partitions(args: &ConsumeArgs, client: &Client) -> Result<Vec<u32>> {
     numbers.sort_unstable();
     numbers.dedup();
     Ok(numbers)
-}
-
-/// Where the group goes on. What it would have read next may be past its retention: that is told,
-/// and for the rest of the partition the group counts as one without a commit, because otherwise
-/// it could never go on.
-async fn committed(
-    args: &ConsumeArgs,
-    client: &Client,
-    group: &str,
-    numbers: &[u32],
-) -> Result<Vec<GroupOffset>> {
-    let mut committed = client.committed_offsets(group, &[&args.topic]).await?;
-    let log_starts =
-        client.admin().list_offsets(&args.topic, numbers, OffsetSpec::LogStart).await?;
-    committed.retain(|commit| {
-        let of_partition = |start: &&PartitionOffset| start.partition == commit.partition;
-        let log_start = log_starts.iter().find(of_partition).and_then(|start| start.offset);
-        let lost = log_start.filter(|log_start| commit.offset < *log_start);
-        if let Some(log_start) = lost {
-            output::note(&format!(
-                "warning: {}-{}: group {group} missed offsets {} to {log_start}, which are past \
-                 their retention: it goes on as --from says",
-                args.topic, commit.partition, commit.offset
-            ));
-        }
-        lost.is_none()
-    });
-    Ok(committed)
 }
 
 /// Where each of these partitions ends, as the arguments say.
@@ -285,17 +234,11 @@ async fn place_of(
     Ok(numbers.iter().map(offset).collect())
 }
 
-struct Commits {
-    group: String,
-    last: Instant,
-}
-
 /// Reading, from the first record to the last.
 struct Run {
     consumer: Consumer,
     plan: Plan,
     format: Format,
-    commits: Option<Commits>,
     left: u64,
     stop: Stop,
 }
@@ -305,12 +248,7 @@ impl Run {
         let mut out = output::stream();
         let outcome = self.read(&mut out).await;
         let flushed = out.flush().map_err(CliError::from);
-        // What could not be written out must come again.
-        let committed = match (&outcome, &flushed) {
-            (Err(CliError::OutputClosed), _) | (_, Err(_)) => Ok(()),
-            _ => self.commit().await,
-        };
-        outcome.and(flushed).and(committed)
+        outcome.and(flushed)
     }
 
     async fn read(&mut self, out: &mut impl Write) -> Result<()> {
@@ -329,7 +267,6 @@ impl Run {
                 Some(Err(error)) => return Err(cannot_read(&error)),
                 None => return Ok(()),
             }
-            self.commit_if_due(out).await?;
         }
         Ok(())
     }
@@ -350,34 +287,6 @@ impl Run {
             self.plan.reached(partition, batch.next_offset());
         }
         Ok(())
-    }
-
-    async fn commit_if_due(&mut self, out: &mut impl Write) -> Result<()> {
-        let due = self.commits.as_ref().is_some_and(|one| one.last.elapsed() >= COMMIT_INTERVAL);
-        if !due {
-            return Ok(());
-        }
-        out.flush()?;
-        self.commit().await
-    }
-
-    async fn commit(&mut self) -> Result<()> {
-        let written = self.written();
-        let Some(commits) = &mut self.commits else { return Ok(()) };
-        commits.last = Instant::now();
-        if written.is_empty() {
-            return Ok(());
-        }
-        Ok(self.consumer.commit_offsets(&commits.group, &written).await?)
-    }
-
-    /// Where the group goes on: behind what was written, never past what was asked for.
-    fn written(&self) -> Vec<GroupOffset> {
-        let topic = &self.plan.topic;
-        let offset = |partition: &Partition| {
-            Some(GroupOffset::new(Arc::clone(topic), partition.number, partition.written?))
-        };
-        self.plan.partitions.iter().filter_map(offset).collect()
     }
 }
 
