@@ -8,9 +8,12 @@ The broker is started, and started again after its death on the same port and fo
 `tests/interop/run`.
 """
 
+import json
 import os
 import random
 import signal
+import subprocess
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -61,6 +64,57 @@ def kill_broker():
         eventually(lambda: pid_file.read_text().strip() not in ("", before.strip()))
 
     return kill
+
+
+class GrpcMember:
+    """A member of a group over the broker's other door: `cairn consume`, in a process of its own."""
+
+    def __init__(self, topic, group):
+        self.group = group
+        self.values = []
+        self.process = subprocess.Popen(
+            cairn("consume", topic, "--group", group, "--follow"), stdout=subprocess.PIPE
+        )
+        self.reading = threading.Thread(target=self.read)
+        self.reading.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.values.append(line.rstrip(b"\n"))
+
+    def shares(self):
+        """How many partitions each member of its group has, by its client id."""
+        described = subprocess.run(
+            cairn("group", "describe", self.group, "--json"), capture_output=True, check=True
+        )
+        members = json.loads(described.stdout)["members"]
+        return {
+            member["client_id"]: sum(len(topic["partitions"]) for topic in member["assignment"])
+            for member in members
+        }
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.reading.join()
+
+
+def cairn(*words):
+    return [os.environ["INTEROP_CAIRN"], *words, "--broker", os.environ["INTEROP_GRPC"]]
+
+
+@pytest.fixture
+def new_grpc_member():
+    """Makes members over gRPC, and ends them after the test."""
+    made = []
+
+    def make(topic, group):
+        made.append(GrpcMember(topic, group))
+        return made[-1]
+
+    yield make
+    for member in made:
+        member.kill()
 
 
 def unique(kind):

@@ -434,6 +434,64 @@ def test_the_consumer_protocol(bootstrap, producer, new_topic):
     two.close()
 
 
+def test_a_group_across_both_doors(
+    bootstrap, producer, new_topic, group, new_grpc_member, kill_broker
+):
+    """Goal: a member over Kafka's protocol and one over gRPC share a group: no record is missed,
+    through the death of the broker and of either's peer, and while nobody comes or goes none is
+    read by both."""
+    topic = new_topic(partitions=4)
+    here = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "client.id": "over-kafka",
+            "group.id": group,
+            "group.protocol": "consumer",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    here.subscribe([topic])
+    seen = []
+
+    def poll_until(condition):
+        def polled():
+            message = here.poll(0.05)
+            if message is not None and not message.error():
+                seen.append(message.value())
+                here.commit(message, asynchronous=False)
+            return condition()
+
+        eventually(polled)
+
+    def send_all(prefix):
+        values = []
+        for partition in range(4):
+            values += (mine := numbered(25, f"{prefix}-{partition}-"))
+            send(producer, topic, mine, partition)
+        return values
+
+    first = send_all("first")
+    poll_until(lambda: len(seen) >= 100)
+    there = new_grpc_member(topic, group)
+    poll_until(lambda: there.shares() == {"over-kafka": 2, "cairn-consume": 2})
+    second = send_all("second")
+    poll_until(lambda: set(first + second) <= {*seen, *there.values})
+    both = [*seen, *there.values]
+    assert [both.count(value) for value in second] == [1] * 100
+    assert {*second} & {*seen} and {*second} & {*there.values}
+
+    kill_broker()
+    third = send_all("third")
+    poll_until(lambda: set(third) <= {*seen, *there.values})
+    poll_until(lambda: there.shares() == {"over-kafka": 2, "cairn-consume": 2})
+    there.kill()
+    fourth = send_all("fourth")
+    poll_until(lambda: set(fourth) <= {*seen})
+    assert there.shares() == {"over-kafka": 4}
+    here.close()
+
+
 # --- admin ---
 
 
