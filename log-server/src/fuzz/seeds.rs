@@ -141,7 +141,7 @@ fn topics(place: &mut usize) {
     let topics = vec![TopicRequest { name: t() }];
     put_frames(
         place,
-        &[of!(DescribeTopicPartitionsRequest { topics, response_partition_limit: 10, cursor })],
+        &[DescribeTopicPartitionsRequest { topics, response_partition_limit: 10, cursor }],
     );
     put_frames(place, &[of!(describe_cluster::DescribeClusterRequest { endpoint_type: 1 })]);
     let partitions = vec![0, 1, 9];
@@ -311,7 +311,7 @@ fn offsets(place: &mut usize) {
         ],
     );
     use offset_delete::*;
-    let partition = of!(OffsetDeleteRequestPartition { partition_index: 0 });
+    let partition = OffsetDeleteRequestPartition { partition_index: 0 };
     let topic = OffsetDeleteRequestTopic { name: t(), partitions: vec![partition] };
     put_frames(place, &[OffsetDeleteRequest { group_id: "o".into(), topics: vec![topic] }]);
 }

@@ -13,7 +13,7 @@ use log_proto::kafka::{
 
 fn refusal<M: Message>(version: i16, bytes: &[u8]) -> DecodeError {
     let mut reader = Reader::new(Bytes::copy_from_slice(bytes));
-    M::decode(version, &mut reader).err().expect("these bytes are no message")
+    M::decode(version, &mut reader).expect_err("these bytes are no message")
 }
 
 #[test]
