@@ -66,6 +66,12 @@ const STREAMS_MAX: u32 = 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// A peer that has not begun is not asked, and one that has begun answers before this is over.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+const _: () =
+    assert!(SILENCE_MAX.as_secs() > KEEPALIVE_INTERVAL.as_secs() + KEEPALIVE_TIMEOUT.as_secs());
+
 /// Serves until the broker stops, then until every call has ended.
 pub(crate) async fn serve(
     broker: Broker,
@@ -100,6 +106,7 @@ fn incoming(
 ) -> impl Stream<Item = Result<Admitted, Infallible>> {
     futures_util::stream::unfold((listener, admission), |(listener, admission)| async {
         let admitted = admission.accept(&listener).await.without_delay();
+        let admitted = admitted.silent_for_at_most(SILENCE_MAX);
         Some((Ok(admitted), (listener, admission)))
     })
 }

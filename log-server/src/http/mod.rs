@@ -26,6 +26,9 @@ use crate::topics::PartitionState;
 /// Housekeeping comes round each second; a disk may hold it up, but not for so long.
 const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(30);
 
+/// A client that has asked nothing for so long connects again when it does.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
 /// Names of failed partitions in one answer; more would only be read by machines, which have the
 /// metrics.
 const FAILED_NAMED_MAX: usize = 20;
@@ -63,6 +66,7 @@ impl Listener for Door {
 
     async fn accept(&mut self) -> (Admitted, SocketAddr) {
         let admitted = self.admission.accept(&self.listener).await;
+        let admitted = admitted.silent_for_at_most(SILENCE_MAX);
         let peer = admitted.peer();
         (admitted, peer)
     }
