@@ -5,7 +5,7 @@
 //! ends, as if its machine had died.
 
 use super::Broker;
-use crate::coordinator::group::consumer::{Matching, TopicsView};
+use crate::coordinator::group::consumer::{FindTopic, Matching, TopicShape, TopicsView};
 pub use crate::coordinator::group::error::{
     ConsumerHeartbeatError, DeleteGroupError, HeartbeatError, JoinGroupError, LeaveGroupError,
     MemberError, SyncGroupError,
@@ -33,7 +33,16 @@ impl Broker {
     ) -> Result<Joined, JoinGroupError> {
         self.check_members_served()?;
         tracing::debug!(%principal, group = %request.group, member = ?request.member, "joining");
-        self.inner.groups.join(request).await
+        let find = |name: &str| self.shape_of(name);
+        let mut topics = self.topics_view(&find);
+        loop {
+            match self.inner.groups.join(request.clone(), &topics).await? {
+                Heard::Answer(joined) => return Ok(joined),
+                Heard::Unresolved(patterns) => {
+                    topics.matching.extend(self.topics_matching(patterns).await);
+                }
+            }
+        }
     }
 
     /// Gives a member its assignment. Waits for the leader's, and for the disk.
@@ -76,22 +85,25 @@ impl Broker {
         request: &ConsumerHeartbeat,
     ) -> Result<HeartbeatAnswer, ConsumerHeartbeatError> {
         self.check_members_served()?;
-        let topics = &self.inner.topics;
-        let find = |name: &str| {
-            let topic = topics.get(name).ok()?;
-            Some((topic.id, u32::try_from(topic.partitions.len()).ok()?))
-        };
-        let (version, matching) = (topics.version(), Matching::new());
-        let mut view = TopicsView { version, find: &find, matching };
+        let find = |name: &str| self.shape_of(name);
+        let mut topics = self.topics_view(&find);
         loop {
-            match self.inner.groups.consumer_heartbeat(request, &view).await? {
+            match self.inner.groups.consumer_heartbeat(request, &topics).await? {
                 Heard::Answer(answer) => return Ok(answer),
                 Heard::Unresolved(patterns) => {
-                    let resolved = self.topics_matching(patterns).await;
-                    view.matching.extend(resolved);
+                    topics.matching.extend(self.topics_matching(patterns).await);
                 }
             }
         }
+    }
+
+    fn shape_of(&self, name: &str) -> Option<TopicShape> {
+        let topic = self.inner.topics.get(name).ok()?;
+        Some((topic.id, u32::try_from(topic.partitions.len()).ok()?))
+    }
+
+    fn topics_view<'a>(&self, find: FindTopic<'a>) -> TopicsView<'a> {
+        TopicsView { version: self.inner.topics.version(), find, matching: Matching::new() }
     }
 
     /// Every group that passes, by id.

@@ -29,6 +29,15 @@ impl From<ConsumerGroup> for LiveGroup {
 }
 
 impl LiveGroup {
+    /// The kind of group that its members make it: once the last of them that needs the consumer
+    /// protocol has gone, it is a classic one.
+    pub(super) fn settled(self, turn: &mut Turn<'_>) -> Self {
+        match self {
+            Self::Consumer(group) if group.is_all_classic() => group.downgraded(turn).into(),
+            other => other,
+        }
+    }
+
     /// The write that answers of this group must wait for.
     pub(super) fn last_write(&self) -> Option<WriteId> {
         match self {

@@ -21,10 +21,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
 use super::classic::{ClassicGroup, Deletion, Joining, check_session};
-use super::consumer::{ConsumerGroup, StoredConsumerGroup, TopicsView};
+use super::consumer::{ConsumerGroup, StoredConsumerGroup, TopicsView, check_join};
 use super::error::{
-    ConsumerHeartbeatError, DeleteGroupError, JoinGroupError, LeaveGroupError, MemberError,
-    SyncGroupError,
+    ConsumerHeartbeatError, DeleteGroupError, HeartbeatError, JoinGroupError, LeaveGroupError,
+    MemberError, SyncGroupError,
 };
 use super::id::{GroupId, MemberEpoch, MemberId};
 use super::live::LiveGroup;
@@ -100,9 +100,14 @@ impl Membership {
         waiter: Waiter,
         request: JoinGroup,
         unique: Uuid,
+        topics: &TopicsView<'_>,
     ) -> Effects {
         if let Err(error) = self.check_join(&request) {
             return refusal(waiter, Reply::Join(Err(error)));
+        }
+        let unresolved = self.unresolved(&request.group, None, topics);
+        if !unresolved.is_empty() {
+            return refusal(waiter, Reply::Unresolved(unresolved));
         }
         let name = request.instance.as_ref().map_or(&*request.client_id, |name| name.as_str());
         let fresh = MemberId::fresh(name, unique);
@@ -111,9 +116,10 @@ impl Membership {
             None => ClassicGroup::new(id.clone(), now),
             Some(LiveGroup::Classic(group)) => *group,
             Some(LiveGroup::Consumer(group)) if group.is_empty() => group.into_classic(now),
-            Some(other) => {
-                self.keep(id, other);
-                return refusal(waiter, Reply::Join(Err(JoinGroupError::InconsistentProtocol)));
+            Some(LiveGroup::Consumer(group)) => {
+                return self.turn(id, *group, now, |group, turn| {
+                    group.join_classic(turn, Joining { request, fresh, waiter }, topics);
+                });
             }
         };
         self.turn(id, group, now, |group, turn| {
@@ -139,30 +145,59 @@ impl Membership {
     /// A member asks for its assignment.
     pub(crate) fn sync(&mut self, now: Now, waiter: Waiter, request: SyncGroup) -> Effects {
         let id = request.group.clone();
-        let Some(group) = self.take_classic(&id) else {
-            let unknown = SyncGroupError::from(MemberError::UnknownMember);
-            return refusal(waiter, Reply::Sync(Err(unknown)));
-        };
-        self.turn(id, group, now, |group, turn| group.sync(turn, request, waiter))
+        match self.take(&id) {
+            Some(LiveGroup::Classic(group)) => {
+                self.turn(id, *group, now, |group, turn| group.sync(turn, request, waiter))
+            }
+            Some(LiveGroup::Consumer(group)) => {
+                self.turn(id, *group, now, |group, turn| group.sync_classic(turn, &request, waiter))
+            }
+            None => {
+                let unknown = SyncGroupError::from(MemberError::UnknownMember);
+                refusal(waiter, Reply::Sync(Err(unknown)))
+            }
+        }
     }
 
     /// A member is alive. Never writes.
     pub(crate) fn heartbeat(&mut self, now: Now, waiter: Waiter, request: &Heartbeat) -> Effects {
-        let Some(LiveGroup::Classic(group)) = self.groups.get_mut(&request.group) else {
-            return refusal(waiter, Reply::Heartbeat(Err(MemberError::UnknownMember.into())));
+        let (reply, after) = match self.groups.get_mut(&request.group) {
+            Some(LiveGroup::Classic(group)) => (group.heartbeat(now, request), group.last_write()),
+            Some(LiveGroup::Consumer(_)) => self.heartbeat_of_classic(now, request),
+            None => (Err(MemberError::UnknownMember.into()), None),
         };
-        let reply = Reply::Heartbeat(group.heartbeat(now, request));
-        let answer = Answer { waiter, after: group.last_write(), reply };
+        let answer = Answer { waiter, after, reply: Reply::Heartbeat(reply) };
         Effects { write: None, answers: vec![answer] }
+    }
+
+    /// In a consumer group it may begin a deadline, which is to be looked at in time.
+    fn heartbeat_of_classic(
+        &mut self,
+        now: Now,
+        request: &Heartbeat,
+    ) -> (Result<(), HeartbeatError>, Option<WriteId>) {
+        let Some(mut group) = self.take(&request.group) else {
+            return (Err(MemberError::UnknownMember.into()), None);
+        };
+        let reply = match &mut group {
+            LiveGroup::Consumer(group) => group.heartbeat_classic(now, request),
+            LiveGroup::Classic(group) => group.heartbeat(now, request),
+        };
+        let after = group.last_write();
+        self.keep(request.group.clone(), group);
+        (reply, after)
     }
 
     /// Members leave, or are taken out.
     pub(crate) fn leave(&mut self, now: Now, waiter: Waiter, request: LeaveGroup) -> Effects {
-        let Some(group) = self.take_classic(&request.group) else {
+        let Some(group) = self.take(&request.group) else {
             return refusal(waiter, Reply::Leave(Err(LeaveGroupError::UnknownGroup)));
         };
         self.turn(request.group, group, now, |group, turn| {
-            let left = group.leave(turn, request.members);
+            let left = match group {
+                LiveGroup::Classic(group) => group.leave(turn, request.members),
+                LiveGroup::Consumer(group) => group.leave_classic(turn, request.members),
+            };
             turn.answer(waiter, Reply::Leave(Ok(left)));
         })
     }
@@ -180,7 +215,10 @@ impl Membership {
         if let Err(error) = self.check_consumer(request) {
             return refuse(error);
         }
-        let unresolved = self.unresolved(request, topics);
+        let unresolved = match request.step {
+            ConsumerStep::Leave | ConsumerStep::LeaveForNow => Vec::new(),
+            _ => self.unresolved(&request.group, request.pattern.as_ref(), topics),
+        };
         if !unresolved.is_empty() {
             return refusal(waiter, Reply::Unresolved(unresolved));
         }
@@ -192,6 +230,9 @@ impl Membership {
             Some(LiveGroup::Classic(group)) if joins && group.is_deserted() => {
                 group.into_consumer(now)
             }
+            Some(LiveGroup::Classic(group)) if joins => {
+                return self.upgrade(now, waiter, request, *group, topics);
+            }
             None => return refuse(unknown),
             Some(other) => {
                 self.keep(id, other);
@@ -201,17 +242,46 @@ impl Membership {
         self.turn(id, group, now, |group, turn| group.heartbeat(turn, request, topics, waiter))
     }
 
-    /// What must be known of patterns before this can be looked at; whoever goes needs nothing.
+    /// The first consumer of the other protocol joins a group of classic ones.
+    fn upgrade(
+        &mut self,
+        now: Now,
+        waiter: Waiter,
+        request: &ConsumerHeartbeat,
+        mut classic: ClassicGroup,
+        topics: &TopicsView<'_>,
+    ) -> Effects {
+        let id = request.group.clone();
+        let max = self.settings.size_max;
+        let unknown = ConsumerHeartbeatError::UnknownGroup { group: id.clone() };
+        let upgraded = match check_join(request) {
+            Ok(()) if classic.present() >= max => Err(ConsumerHeartbeatError::GroupFull { max }),
+            Ok(()) => ConsumerGroup::upgraded(&classic, now, topics.find).ok_or(unknown),
+            Err(error) => Err(error),
+        };
+        match upgraded {
+            Ok(group) => self.turn(id, group, now, |group, turn| {
+                classic.refuse_all(turn);
+                group.heartbeat(turn, request, topics, waiter);
+            }),
+            Err(error) => {
+                self.keep(id, classic.into());
+                refusal(waiter, Reply::ConsumerHeartbeat(Err(error)))
+            }
+        }
+    }
+
+    /// What must be known of patterns before members of a group can move on.
     fn unresolved(
         &self,
-        request: &ConsumerHeartbeat,
+        group: &GroupId,
+        change: Option<&PatternChange>,
         topics: &TopicsView<'_>,
     ) -> Vec<TopicPattern> {
-        match (request.step, self.groups.get(&request.group)) {
-            (ConsumerStep::Leave | ConsumerStep::LeaveForNow, _) => Vec::new(),
-            (_, Some(LiveGroup::Consumer(group))) => group.unresolved(request, topics),
+        match self.groups.get(group) {
+            Some(LiveGroup::Consumer(group)) => group.unresolved(change, topics),
             _ => {
-                let asked = request.pattern.iter().flat_map(PatternChange::pattern);
+                let asked = change.and_then(PatternChange::pattern).into_iter();
                 asked.filter(|asked| !topics.matching.contains_key(asked)).cloned().collect()
             }
         }
@@ -396,7 +466,7 @@ impl Membership {
     ) -> Effects {
         let mut turn = Turn::new(now, &self.settings, WriteId(self.next_write));
         act(&mut group, &mut turn);
-        let group: LiveGroup = group.into();
+        let group = group.into().settled(&mut turn);
         let effects = turn.effects(group.last_write());
         if let Some((write, _)) = &effects.write {
             self.writes.insert(*write, id.clone());
@@ -415,16 +485,6 @@ impl Membership {
             self.deadlines.remove(&(wake, id.clone()));
         }
         Some(group)
-    }
-
-    fn take_classic(&mut self, id: &GroupId) -> Option<ClassicGroup> {
-        match self.take(id)? {
-            LiveGroup::Classic(group) => Some(*group),
-            other => {
-                self.keep(id.clone(), other);
-                None
-            }
-        }
     }
 
     fn keep(&mut self, id: GroupId, group: LiveGroup) {

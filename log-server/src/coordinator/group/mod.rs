@@ -8,6 +8,7 @@
 //!
 //! - [`classic`]: the protocol in which members elect a leader that assigns.
 //! - [`consumer`]: the protocol in which the server assigns.
+//! - [`embedded`]: what the first kind of members say to each other, where the second must know it.
 //! - [`offsets`]: commits, deletions, expiry.
 //! - [`changes`]: who is told when a group has changed.
 //! - [`turn`]: what a move of the volatile half takes and gives.
@@ -18,6 +19,7 @@ mod changes;
 mod classic;
 pub(crate) mod consumer;
 mod driver;
+mod embedded;
 pub(crate) mod error;
 pub(crate) mod id;
 mod live;

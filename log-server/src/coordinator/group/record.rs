@@ -198,6 +198,17 @@ pub(crate) struct ConsumerMemberStored {
     /// In RE2's syntax.
     #[prost(string, optional, tag = "16")]
     pub(crate) pattern: Option<String>,
+    /// Of a member that speaks the classic protocol.
+    #[prost(message, optional, tag = "17")]
+    pub(crate) classic: Option<ClassicSideStored>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ClassicSideStored {
+    #[prost(uint64, tag = "1")]
+    pub(crate) session_timeout_ms: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) protocols: Vec<ProtocolStored>,
 }
 
 #[derive(Clone, PartialEq, Message)]

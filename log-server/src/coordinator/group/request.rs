@@ -90,8 +90,8 @@ pub struct Joined {
     pub protocol_type: Option<String>,
     /// The protocol that all of its members can.
     pub protocol: Option<String>,
-    /// Who assigns.
-    pub leader: MemberId,
+    /// Who assigns; `None` where the server does.
+    pub leader: Option<MemberId>,
     /// Everybody, for the leader; empty for the others.
     pub members: Vec<JoinedMember>,
     /// Whether the leader must leave the assignment as it is.
@@ -299,6 +299,9 @@ pub struct ConsumerMemberDescription {
     pub client_id: String,
     /// Where it is.
     pub client_host: String,
+    /// The protocol that it speaks: the classic one while the group is on its way from one to the
+    /// other.
+    pub speaks: GroupKind,
     /// How far it has come.
     pub epoch: MemberEpoch,
     /// The topics that it wants to read.

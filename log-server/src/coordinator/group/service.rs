@@ -60,10 +60,10 @@ pub(crate) fn clocks(clock: &Arc<dyn Clock>) -> Clocks {
     })
 }
 
-/// What came of a heartbeat.
-pub(crate) enum Heard {
-    Answer(HeartbeatAnswer),
-    /// Nothing yet: it should come again, knowing what these match.
+/// What came of what a member said.
+pub(crate) enum Heard<T> {
+    Answer(T),
+    /// Nothing yet: it should be said again, knowing what these match.
     Unresolved(Vec<TopicPattern>),
 }
 
@@ -151,13 +151,18 @@ impl GroupCoordinator {
         self.release();
     }
 
-    pub(crate) async fn join(&self, request: JoinGroup) -> Result<Joined, JoinGroupError> {
+    pub(crate) async fn join(
+        &self,
+        request: JoinGroup,
+        topics: &TopicsView<'_>,
+    ) -> Result<Heard<Joined>, JoinGroupError> {
         let unique = Uuid::new_v4();
         let turn = move |membership: &mut Membership, now, waiter| {
-            membership.join(now, waiter, request, unique)
+            membership.join(now, waiter, request, unique, topics)
         };
         match self.inner.turn(turn).await? {
-            Reply::Join(reply) => reply,
+            Reply::Join(reply) => reply.map(Heard::Answer),
+            Reply::Unresolved(patterns) => Ok(Heard::Unresolved(patterns)),
             other => unreachable!("a join was answered with {other:?}"),
         }
     }
@@ -175,9 +180,11 @@ impl GroupCoordinator {
         let answer = {
             let mut live = self.inner.shared.live.lock();
             let (waiter, answer) = live.register();
+            let before = live.membership.next_deadline();
             let now = (self.inner.shared.clocks)();
             let effects = live.membership.heartbeat(now, waiter, request);
             live.hand_out(effects);
+            self.inner.shared.tell_driver(&live, before);
             answer
         };
         match answer.await.map_err(|_| CoordinatorError::Stopped)? {
@@ -199,7 +206,7 @@ impl GroupCoordinator {
         &self,
         request: &ConsumerHeartbeat,
         topics: &TopicsView<'_>,
-    ) -> Result<Heard, ConsumerHeartbeatError> {
+    ) -> Result<Heard<HeartbeatAnswer>, ConsumerHeartbeatError> {
         let turn = |membership: &mut Membership, now, waiter| {
             membership.consumer_heartbeat(now, waiter, request, topics)
         };

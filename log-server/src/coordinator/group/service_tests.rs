@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::super::error::MemberError;
 use super::super::id::MemberId;
 use super::super::offsets::CommittedOffset;
-use super::super::request::{GroupState, LeavingMember};
+use super::super::request::{GroupState, JoinGroup, Joined, LeavingMember};
 use super::super::testing::*;
 use super::*;
 use crate::partition::{OpenPartition, Partition, PartitionParts};
@@ -86,7 +86,7 @@ impl House {
         groups: &Arc<GroupCoordinator>,
         request: JoinGroup,
     ) -> Result<Joined, JoinGroupError> {
-        let mut joining = std::pin::pin!(groups.join(request));
+        let mut joining = std::pin::pin!(join(&groups, request));
         // Into the group, so that time can pass for it.
         assert!(is_waiting(&mut joining).await);
         self.advance(groups, 3000).await;
@@ -132,6 +132,13 @@ fn as_member(member: &MemberId) -> Committer {
     Committer { member: Some(member.clone()), instance: None, generation: Some(generation(1)) }
 }
 
+async fn join(groups: &GroupCoordinator, request: JoinGroup) -> Result<Joined, JoinGroupError> {
+    match groups.join(request, &no_topics()).await? {
+        Heard::Answer(joined) => Ok(joined),
+        Heard::Unresolved(patterns) => panic!("nobody has {patterns:?}"),
+    }
+}
+
 #[tokio::test]
 async fn members_do_not_notice_a_restart() {
     let house = House::new();
@@ -157,7 +164,7 @@ async fn time_passes_by_itself() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let groups = house.start_with(settings, clocks(&clock));
     groups.drive(|_| Vec::new());
-    let joined = groups.join(joiner()).await.unwrap();
+    let joined = join(&groups, joiner()).await.unwrap();
     assert_eq!(joined.generation, generation(1));
 }
 
@@ -203,7 +210,7 @@ async fn a_full_disk_passes() {
     assert!(matches!(&error, SyncGroupError::Coordinator(error) if is_full(error)), "{error}");
     house.storage.heal();
     let again = JoinGroup { member: Some(joined.member.clone()), ..joiner() };
-    let joined = groups.join(again).await.unwrap();
+    let joined = join(&groups, again).await.unwrap();
     assert_eq!(joined.generation, generation(2));
     let request = SyncGroup { generation: generation(2), ..sync(&joined.member, "work") };
     assert_eq!(groups.sync(request).await.unwrap().assignment, "work");
@@ -224,12 +231,12 @@ async fn after_a_failed_sync_everybody_is_answered() {
 async fn a_stop_answers_those_who_wait() {
     let house = House::new();
     let groups = house.start();
-    let mut joining = std::pin::pin!(groups.join(joiner()));
+    let mut joining = std::pin::pin!(join(&groups, joiner()));
     assert!(is_waiting(&mut joining).await);
     groups.release();
     assert_eq!(joining.await, Err(CoordinatorError::Stopped.into()));
     groups.stop();
-    assert_eq!(groups.join(joiner()).await, Err(CoordinatorError::Stopped.into()));
+    assert_eq!(join(&groups, joiner()).await, Err(CoordinatorError::Stopped.into()));
 }
 
 #[tokio::test]

@@ -79,12 +79,7 @@ impl StoredMember {
             client_host: self.client_host.clone(),
             rebalance_timeout_ms: millis(self.rebalance_timeout),
             session_timeout_ms: millis(self.session_timeout),
-            protocols: protocols
-                .map(|Protocol { name, metadata }| ProtocolStored {
-                    name: name.clone(),
-                    metadata: metadata.clone(),
-                })
-                .collect(),
+            protocols: protocols.map(protocol_to_record).collect(),
             assignment: self.assignment.clone(),
         }
     }
@@ -101,12 +96,20 @@ impl StoredMember {
             client_host: record.client_host,
             rebalance_timeout: Duration::from_millis(record.rebalance_timeout_ms),
             session_timeout: Duration::from_millis(record.session_timeout_ms),
-            protocols: protocols
-                .map(|ProtocolStored { name, metadata }| Protocol { name, metadata })
-                .collect(),
+            protocols: protocols.map(protocol_of_record).collect(),
             assignment: record.assignment,
         })
     }
+}
+
+pub(super) fn protocol_to_record(protocol: &Protocol) -> ProtocolStored {
+    let Protocol { name, metadata } = protocol;
+    ProtocolStored { name: name.clone(), metadata: metadata.clone() }
+}
+
+pub(super) fn protocol_of_record(record: ProtocolStored) -> Protocol {
+    let ProtocolStored { name, metadata } = record;
+    Protocol { name, metadata }
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use log_proto::types::{Offset, TimestampMs};
 use uuid::Uuid;
 
-use super::consumer::TopicsView;
+use super::consumer::{Matching, TopicsView};
 use super::error::{HeartbeatError, JoinGroupError, LeaveGroupError, MemberError, SyncGroupError};
 use super::id::{GenerationId, GroupId, GroupInstanceId, MemberId};
 use super::membership::{Membership, NotCommitter};
@@ -20,7 +20,7 @@ use super::state::GroupsState;
 use super::turn::{Effects, Left, Moment, Now, Reply, Waiter, WriteId};
 use crate::coordinator::StateMachine;
 use crate::error::CoordinatorError;
-use crate::topics::TopicId;
+use crate::topics::{TopicId, TopicsVersion};
 
 pub(super) const SESSION: u64 = 10_000;
 pub(super) const REBALANCE: u64 = 60_000;
@@ -83,6 +83,12 @@ pub(super) fn joiner() -> JoinGroup {
         leader_return: LeaderReturn::SkipsAssignment,
         reason: None,
     }
+}
+
+/// For groups in which it does not matter which topics there are.
+pub(super) fn no_topics() -> TopicsView<'static> {
+    let (version, matching) = (TopicsVersion::new(0), Matching::new());
+    TopicsView { version, find: &|_| None, matching }
 }
 
 pub(super) fn disk_full() -> CoordinatorError {
@@ -193,9 +199,14 @@ impl Bench {
 
     /// Asks to join, and does not wait.
     pub(super) fn join(&mut self, request: JoinGroup) -> Waiter {
+        self.join_knowing(request, &no_topics())
+    }
+
+    /// The same where it matters which topics there are.
+    pub(super) fn join_knowing(&mut self, request: JoinGroup, topics: &TopicsView<'_>) -> Waiter {
         let waiter = self.waiter();
         let unique = Uuid::from_u128(u128::from(waiter.0));
-        let effects = self.membership.join(self.now(), waiter, request, unique);
+        let effects = self.membership.join(self.now(), waiter, request, unique, topics);
         self.carry_out(effects);
         waiter
     }

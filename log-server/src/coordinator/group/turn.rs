@@ -72,7 +72,7 @@ pub(crate) enum Reply {
     Heartbeat(Result<(), HeartbeatError>),
     Leave(Result<Vec<Left>, LeaveGroupError>),
     ConsumerHeartbeat(Result<HeartbeatAnswer, ConsumerHeartbeatError>),
-    /// To a consumer's heartbeat, which changes nothing before it is known what these match.
+    /// To a join or a consumer's heartbeat: it changes nothing before it is known what these match.
     Unresolved(Vec<TopicPattern>),
 }
 

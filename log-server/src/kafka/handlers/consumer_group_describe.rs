@@ -18,13 +18,14 @@ use super::describe_groups::GROUP_OPERATIONS;
 use super::repeats::once;
 use crate::broker::GroupId;
 use crate::broker::group_members::{
-    Assignment, ConsumerGroupDescription, ConsumerMemberDescription,
+    Assignment, ConsumerGroupDescription, ConsumerMemberDescription, GroupKind,
 };
 use crate::kafka::Context;
 use crate::kafka::error::Refusal;
 use crate::topics::TopicId;
 
-/// A member that speaks the consumer protocol, by its number in the protocol.
+/// What a member speaks, by its number in the protocol.
+const CLASSIC: i8 = 0;
 const CONSUMER: i8 = 1;
 
 type Names = BTreeMap<TopicId, String>;
@@ -81,7 +82,10 @@ fn member(member: ConsumerMemberDescription, names: &Names) -> Member {
         subscribed_topic_regex: member.pattern.map(|pattern| pattern.as_str().into()),
         assignment: assignment(&member.assignment, names),
         target_assignment: assignment(&member.target, names),
-        member_type: CONSUMER,
+        member_type: match member.speaks {
+            GroupKind::Classic => CLASSIC,
+            GroupKind::Consumer => CONSUMER,
+        },
     }
 }
 

@@ -95,7 +95,7 @@ fn admitted(version: i16, joined: Joined) -> JoinGroupResponse {
         generation_id: joined.generation.get(),
         protocol_type: joined.protocol_type.map(Into::into),
         protocol_name: protocol_name(version, joined.protocol),
-        leader: joined.leader.as_str().into(),
+        leader: joined.leader.as_ref().map_or("", MemberId::as_str).into(),
         skip_assignment: joined.skip_assignment,
         member_id: joined.member.as_str().into(),
         members: joined.members.into_iter().map(member).collect(),

@@ -238,11 +238,9 @@ impl ClassicGroup {
         match returned {
             LeaderReturn::SkipsAssignment => Joined { skip_assignment: leads, ..joined },
             // Told that it leads, it would assign, in a generation that has its assignment.
-            LeaderReturn::Follows => Joined {
-                leader: old_leader.unwrap_or_else(|| joined.leader.clone()),
-                members: Vec::new(),
-                ..joined
-            },
+            LeaderReturn::Follows => {
+                Joined { leader: old_leader.or(joined.leader), members: Vec::new(), ..joined }
+            }
         }
     }
 
@@ -256,7 +254,7 @@ impl ClassicGroup {
             generation: self.generation,
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
-            leader,
+            leader: Some(leader),
             members,
             skip_assignment: false,
         }

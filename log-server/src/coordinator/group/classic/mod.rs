@@ -169,7 +169,9 @@ impl ClassicGroup {
         Self { generation, memory: Memory::Stored, ..Self::new(id, now) }
     }
 
-    /// A group as it was last written. Its members have their sessions from now.
+    /// A group as it was last written. Its members have their sessions from now. Where they have no
+    /// protocol there is no assignment that stands, and they are to join anew: so it is written
+    /// when a consumer group becomes a classic one.
     pub(super) fn restore(id: GroupId, stored: StoredGroup, now: Now) -> Self {
         let mut group = Self::new(id, now);
         group.state_since = stored.state_since;
@@ -182,8 +184,14 @@ impl ClassicGroup {
         }
         group.leader = stored.leader.filter(|leader| group.members.get(leader).is_some());
         if !group.members.is_empty() {
-            group.state = State::Stable { syncs: Syncs::default() };
             group.leader = group.leader.or_else(|| group.members.ids().next().cloned());
+            group.state = match &group.protocol {
+                Some(_) => State::Stable { syncs: Syncs::default() },
+                None => {
+                    let end = now.moment.after(group.members.rebalance_timeout());
+                    State::PreparingRebalance(Preparing { end, kind: Preparation::Ordinary })
+                }
+            };
         }
         group.subscribed = group.subscribed_topics();
         group
@@ -198,6 +206,37 @@ impl ClassicGroup {
             leader: self.leader.clone(),
             state_since: self.state_since,
             members: self.members.iter().map(|member| member.stored.clone()).collect(),
+        }
+    }
+
+    /// A consumer group whose members all speak the classic protocol, and are to join anew.
+    pub(super) fn downgraded(id: GroupId, stored: &StoredGroup, turn: &mut Turn<'_>) -> Self {
+        tracing::info!(group = %id, generation = %stored.generation, "becomes a classic group");
+        let mut group = Self::restore(id, stored.clone(), turn.now);
+        group.store(turn, stored);
+        group
+    }
+
+    /// Whether consumers of the other protocol may join: it is a group of consumers.
+    pub(super) fn is_of_consumers(&self) -> bool {
+        self.protocol_type.as_deref() == Some(CONSUMER)
+    }
+
+    /// Everybody in it, as a restart would know them.
+    pub(super) fn members(&self) -> impl Iterator<Item = &StoredMember> {
+        self.members.iter().map(|member| &member.stored)
+    }
+
+    /// The protocol that was chosen, if there is one.
+    pub(super) fn protocol(&self) -> Option<&str> {
+        self.protocol.as_deref()
+    }
+
+    /// Whoever waits is to join anew: the group is about to become another.
+    pub(super) fn refuse_all(&mut self, turn: &mut Turn<'_>) {
+        for member in self.members.iter_mut() {
+            let waits = std::mem::replace(&mut member.waits, Waits::No);
+            Self::refuse(turn, waits, MemberError::RebalanceInProgress);
         }
     }
 

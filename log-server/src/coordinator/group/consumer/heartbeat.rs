@@ -5,8 +5,8 @@
 //! where that ends.
 
 use super::super::error::{ConsumerHeartbeatError, MemberError};
-use super::super::id::{MemberEpoch, MemberId};
-use super::super::request::{ConsumerHeartbeat, ConsumerStep, HeartbeatAnswer};
+use super::super::id::{GroupInstanceId, MemberEpoch, MemberId};
+use super::super::request::{Assignment, ConsumerHeartbeat, ConsumerStep, HeartbeatAnswer};
 use super::super::turn::{Reply, Turn, Waiter};
 use super::member::{ConsumerMember, Phase, Presence, is_subset};
 use super::{ConsumerGroup, Memory, TopicsView};
@@ -49,18 +49,14 @@ impl ConsumerGroup {
         turn: &Turn<'_>,
         request: &ConsumerHeartbeat,
     ) -> Result<Option<ConsumerMember>, ConsumerHeartbeatError> {
-        let named = request.instance.as_ref().and_then(|name| {
-            self.stored.members.values().find(|member| member.instance.as_ref() == Some(name))
-        });
-        if let Some(old) = named.filter(|old| old.id != request.member).cloned() {
-            if old.presence == Presence::Here {
-                return Err(ConsumerHeartbeatError::UnreleasedInstance { member: old.id });
+        let named = request.instance.as_ref().and_then(|name| self.named(name));
+        if let Some(old) = named.filter(|old| old.id != request.member) {
+            let old_id = old.id.clone();
+            // A classic client does not say that it will be back.
+            if old.presence == Presence::Here && old.classic.is_none() {
+                return Err(ConsumerHeartbeatError::UnreleasedInstance { member: old_id });
             }
-            self.stored.members.remove(&old.id);
-            self.deadlines.remove(&old.id);
-            self.memory = Memory::Behind;
-            let (id, presence) = (request.member.clone(), Presence::Here);
-            return Ok(Some(ConsumerMember { id, presence, ..old }));
+            return Ok(self.inherit(&old_id, &request.member));
         }
         if let Some(mut again) = self.stored.members.get(&request.member).cloned() {
             again.reset();
@@ -98,17 +94,25 @@ impl ConsumerGroup {
     }
 
     fn known_member(&self, request: &ConsumerHeartbeat) -> Result<&ConsumerMember, MemberError> {
-        let mut members = self.stored.members.values();
-        if let Some(name) = &request.instance {
-            let named = members.find(|member| member.instance.as_ref() == Some(name));
-            let named = named.ok_or(MemberError::UnknownMember)?;
-            return if named.id == request.member {
-                Ok(named)
-            } else {
-                Err(MemberError::FencedInstance)
-            };
-        }
-        self.stored.members.get(&request.member).ok_or(MemberError::UnknownMember)
+        self.member(request.instance.as_ref(), &request.member)
+    }
+
+    /// The member with this id, and this static name if it has one.
+    pub(super) fn member(
+        &self,
+        instance: Option<&GroupInstanceId>,
+        id: &MemberId,
+    ) -> Result<&ConsumerMember, MemberError> {
+        let Some(name) = instance else {
+            return self.stored.members.get(id).ok_or(MemberError::UnknownMember);
+        };
+        let named = self.named(name).ok_or(MemberError::UnknownMember)?;
+        if named.id == *id { Ok(named) } else { Err(MemberError::FencedInstance) }
+    }
+
+    /// Who goes by this static name.
+    pub(super) fn named(&self, name: &GroupInstanceId) -> Option<&ConsumerMember> {
+        self.stored.members.values().find(|member| member.instance.as_ref() == Some(name))
     }
 
     /// The member is now `updated`; the group takes note, and the member moves on.
@@ -121,6 +125,25 @@ impl ConsumerGroup {
         topics: &TopicsView<'_>,
     ) -> HeartbeatAnswer {
         let id = updated.id.clone();
+        let nothing = Assignment::new();
+        let owned = match request.step {
+            ConsumerStep::Join => Some(&nothing),
+            _ => request.owned.as_ref(),
+        };
+        self.take_note(turn, before, updated, owned, topics);
+        self.answer(turn, request, before, &id)
+    }
+
+    /// The same for either protocol. `owned` is what the member says to have, if it says so.
+    pub(super) fn take_note(
+        &mut self,
+        turn: &mut Turn<'_>,
+        before: Option<&ConsumerMember>,
+        updated: ConsumerMember,
+        owned: Option<&Assignment>,
+        topics: &TopicsView<'_>,
+    ) {
+        let id = updated.id.clone();
         let is_news = before.is_none_or(|before| before.subscribes_otherwise(&updated));
         self.stored.members.insert(id.clone(), updated);
         if is_news {
@@ -130,13 +153,12 @@ impl ConsumerGroup {
             self.raise_epoch(turn);
         }
         self.compute_target();
-        self.reconcile(&id, request);
+        self.reconcile(&id, owned);
         self.note_deadlines(turn, &id);
         if before != self.stored.members.get(&id) {
             self.memory = Memory::Behind;
         }
         self.store_if_behind(turn);
-        self.answer(turn, request, before, &id)
     }
 
     fn answer(
@@ -167,7 +189,7 @@ impl ConsumerGroup {
     ) -> Result<HeartbeatAnswer, ConsumerHeartbeatError> {
         let id = self.known_member(request)?.id.clone();
         tracing::info!(group = %self.id, member = %id, "member leaves");
-        self.remove(turn, &id);
+        self.remove(turn, std::slice::from_ref(&id));
         self.store_if_behind(turn);
         Ok(self.farewell(turn, id))
     }
@@ -187,7 +209,7 @@ impl ConsumerGroup {
             member.revoking.clear();
         }
         if let Some(deadlines) = self.deadlines.get_mut(&id) {
-            deadlines.revocation = None;
+            deadlines.due = None;
         }
         self.memory = Memory::Behind;
         self.store_if_behind(turn);
@@ -201,7 +223,9 @@ impl ConsumerGroup {
 }
 
 /// Whoever joins must say all that there is to say.
-fn check_join(request: &ConsumerHeartbeat) -> Result<(), ConsumerHeartbeatError> {
+pub(in super::super) fn check_join(
+    request: &ConsumerHeartbeat,
+) -> Result<(), ConsumerHeartbeatError> {
     let invalid = |what| Err(ConsumerHeartbeatError::Invalid(what));
     if request.rebalance_timeout.is_none_or(|timeout| timeout.is_zero()) {
         return invalid("whoever joins sets a rebalance timeout");

@@ -17,8 +17,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::super::embedded::Subscription;
 use super::super::id::{GroupInstanceId, MemberEpoch, MemberId};
-use super::super::request::{Assignment, Assignor, ConsumerHeartbeat};
+use super::super::request::{Assignment, Assignor, ConsumerHeartbeat, JoinGroup, Protocol};
 use super::super::turn::{Moment, Now};
 use crate::topic_pattern::TopicPattern;
 
@@ -45,6 +46,17 @@ pub(crate) struct ConsumerMember {
     pub(in super::super) revoking: Assignment,
     /// What it is to have in the end.
     pub(in super::super) target: Assignment,
+    /// What only a member has that speaks the classic protocol.
+    pub(in super::super) classic: Option<ClassicSide>,
+}
+
+/// What a member says of itself in the classic protocol.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ClassicSide {
+    /// Without a heartbeat for so long, it is taken for dead.
+    pub(in super::super) session_timeout: Duration,
+    /// What it can do, best first; at least one.
+    pub(in super::super) protocols: Vec<Protocol>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,8 +77,9 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Deadlines {
     pub(super) session: Moment,
-    /// By when it must have given up what it must.
-    pub(super) revocation: Option<Moment>,
+    /// By when it must have done what it was asked for: given partitions up; as a classic member,
+    /// joined once more, or asked for its assignment.
+    pub(super) due: Option<Moment>,
 }
 
 impl ConsumerMember {
@@ -89,6 +102,7 @@ impl ConsumerMember {
             assigned: Assignment::new(),
             revoking: Assignment::new(),
             target: Assignment::new(),
+            classic: None,
         }
     }
 
@@ -102,8 +116,9 @@ impl ConsumerMember {
         self.revoking.clear();
     }
 
-    /// What a heartbeat says of it; what it leaves out stays.
+    /// What a heartbeat says of it; what it leaves out stays. It speaks the consumer protocol now.
     pub(super) fn update(&mut self, request: &ConsumerHeartbeat) {
+        self.classic = None;
         self.instance = request.instance.clone().or(self.instance.take());
         self.rack = request.rack.clone().or(self.rack.take());
         self.client_id.clone_from(&request.client_id);
@@ -118,6 +133,24 @@ impl ConsumerMember {
         }
     }
 
+    /// What a join in the classic protocol says of it.
+    pub(super) fn update_classic(&mut self, request: JoinGroup, subscription: Subscription) {
+        self.instance = request.instance.or(self.instance.take());
+        self.rack = subscription.rack.or(self.rack.take());
+        self.client_id = request.client_id;
+        self.client_host = request.client_host;
+        self.rebalance_timeout = request.rebalance_timeout;
+        self.subscribed = subscription.topics.into_iter().collect();
+        self.pattern = None;
+        let (session_timeout, protocols) = (request.session_timeout, request.protocols);
+        self.classic = Some(ClassicSide { session_timeout, protocols });
+    }
+
+    /// The protocol that a classic member is told the group has: the one that it likes best.
+    pub(super) fn protocol(&self) -> Option<&Protocol> {
+        self.classic.as_ref()?.protocols.first()
+    }
+
     /// Whether it wants to read something else than it will.
     pub(super) fn subscribes_otherwise(&self, later: &Self) -> bool {
         (&self.subscribed, &self.pattern) != (&later.subscribed, &later.pattern)
@@ -128,7 +161,9 @@ impl ConsumerMember {
         let topics: usize = self.subscribed.iter().map(String::len).sum();
         let rack = self.rack.as_ref().map_or(0, String::len);
         let pattern = self.pattern.as_ref().map_or(0, |pattern| pattern.as_str().len());
-        topics + pattern + rack + self.client_id.len() + self.client_host.len()
+        let side = self.classic.iter().flat_map(|side| &side.protocols);
+        let side: usize = side.map(|offered| offered.name.len() + offered.metadata.len()).sum();
+        topics + pattern + rack + side + self.client_id.len() + self.client_host.len()
     }
 
     /// What nobody else may read.
@@ -180,10 +215,10 @@ impl ConsumerMember {
     /// When patience with it ends, from now on.
     pub(super) fn deadlines(&self, now: Now, session_timeout: Duration) -> Deadlines {
         let revocation = now.moment.after(self.rebalance_timeout);
-        Deadlines {
-            session: now.moment.after(session_timeout),
-            revocation: (self.phase == Phase::Unrevoked).then_some(revocation),
-        }
+        let revokes = self.phase == Phase::Unrevoked && self.classic.is_none();
+        let session_timeout =
+            self.classic.as_ref().map_or(session_timeout, |side| side.session_timeout);
+        Deadlines { session: now.moment.after(session_timeout), due: revokes.then_some(revocation) }
     }
 }
 
@@ -214,7 +249,7 @@ fn intersection(one: &Assignment, other: &Assignment) -> Assignment {
     filter(one, |topic, partition| contains(other, topic, partition))
 }
 
-fn difference(from: &Assignment, what: &Assignment) -> Assignment {
+pub(super) fn difference(from: &Assignment, what: &Assignment) -> Assignment {
     filter(from, |topic, partition| !contains(what, topic, partition))
 }
 

@@ -13,15 +13,20 @@
 //! of a thousand members will want them.
 //!
 //! - [`heartbeat`]: what members say, and are told. [`member`]: how one of them moves.
+//! - [`classic`]: members that speak the classic protocol. [`migration`]: how they come to be here.
 //! - [`topics`]: what members read, by name or by pattern.
 //! - [`assignor`]: who is to have what. [`stored`]: what is on the disk.
 
 mod assignor;
+mod classic;
 mod heartbeat;
 mod member;
+mod migration;
 mod stored;
 mod topics;
 
+#[cfg(test)]
+mod migration_tests;
 #[cfg(test)]
 mod tests;
 
@@ -31,20 +36,21 @@ use log_proto::types::TimestampMs;
 
 use super::classic::Deletion;
 use super::error::MemberError;
-use super::id::{GroupId, MemberEpoch, MemberId};
+use super::id::{GenerationId, GroupId, MemberEpoch, MemberId};
 use super::request::{
-    Assignment, Assignor, Committer, ConsumerGroupDescription, ConsumerHeartbeat,
-    ConsumerMemberDescription, ConsumerStep, GroupKind, GroupListing, GroupState,
+    Assignment, Assignor, Committer, ConsumerGroupDescription, ConsumerMemberDescription,
+    GroupKind, GroupListing, GroupState,
 };
 use super::subscription::{CONSUMER, Usage};
 use super::turn::{Moment, Now, Turn, WriteId};
 use crate::error::CoordinatorError;
 use crate::topic_pattern::TopicPattern;
 use crate::topics::{TopicId, TopicsVersion};
+pub(super) use heartbeat::check_join;
 use member::{ConsumerMember, Deadlines, Phase};
 pub(crate) use stored::StoredConsumerGroup;
 use topics::Resolved;
-pub(crate) use topics::{Matching, TopicShape, TopicsView};
+pub(crate) use topics::{FindTopic, Matching, TopicShape, TopicsView};
 
 /// A consumer group, as it is now.
 #[derive(Clone, Debug)]
@@ -204,16 +210,11 @@ impl ConsumerGroup {
         }
     }
 
-    fn reconcile(&mut self, id: &MemberId, request: &ConsumerHeartbeat) {
+    fn reconcile(&mut self, id: &MemberId, owned: Option<&Assignment>) {
         let Some(mut member) = self.stored.members.remove(id) else { return };
         let others = &self.stored.members;
         let is_taken = |topic, partition| {
             others.values().any(|other: &ConsumerMember| other.holds(topic, partition))
-        };
-        let nothing = Assignment::new();
-        let owned = match request.step {
-            ConsumerStep::Join => Some(&nothing),
-            _ => request.owned.as_ref(),
         };
         member.reconcile(self.stored.target_epoch, owned, is_taken);
         self.stored.members.insert(id.clone(), member);
@@ -223,23 +224,28 @@ impl ConsumerGroup {
     fn note_deadlines(&mut self, turn: &Turn<'_>, id: &MemberId) {
         let Some(member) = self.stored.members.get(id) else { return };
         let mut deadlines = member.deadlines(turn.now, turn.settings.consumer_session_timeout);
-        let before = self.deadlines.get(id).and_then(|before| before.revocation);
-        if deadlines.revocation.is_some() && before.is_some() {
-            deadlines.revocation = before;
+        let before = self.deadlines.get(id).and_then(|before| before.due);
+        if deadlines.due.is_some() && before.is_some() {
+            deadlines.due = before;
         }
         self.deadlines.insert(id.clone(), deadlines);
     }
 
-    /// Takes a member out. What it had is free; who gets it is decided at the next heartbeat.
-    fn remove(&mut self, turn: &Turn<'_>, id: &MemberId) {
-        self.stored.members.remove(id);
-        self.deadlines.remove(id);
+    /// Takes members out. What they had is free; who gets it is decided at the next heartbeat, or by
+    /// the leader of the classic group that this is then: its members are in step with the epoch.
+    fn remove(&mut self, turn: &Turn<'_>, ids: &[MemberId]) {
+        for id in ids {
+            self.stored.members.remove(id);
+            self.deadlines.remove(id);
+        }
         self.looked_at = None;
-        self.raise_epoch(turn);
+        if !self.is_all_classic() {
+            self.raise_epoch(turn);
+        }
     }
 
     fn store_if_behind(&mut self, turn: &mut Turn<'_>) {
-        if self.memory == Memory::Behind {
+        if self.memory == Memory::Behind && !self.is_all_classic() {
             let write = turn.write(self.stored.to_record(&self.id));
             self.memory = Memory::Stored;
             self.last_write = Some(write);
@@ -259,20 +265,21 @@ impl ConsumerGroup {
 
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         let ends = self.deadlines.values();
-        ends.flat_map(|ends| ends.revocation.into_iter().chain([ends.session])).min()
+        ends.flat_map(|ends| ends.due.into_iter().chain([ends.session])).min()
     }
 
     /// Takes out who is silent, and who does not give up what it must.
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.moment;
-        let is_over = |ends: &Deadlines| {
-            ends.session <= now || ends.revocation.is_some_and(|revocation| revocation <= now)
-        };
+        let is_over =
+            |ends: &Deadlines| ends.session <= now || ends.due.is_some_and(|due| due <= now);
         let over = self.deadlines.iter().filter(|(_, ends)| is_over(ends));
         let over: Vec<_> = over.map(|(id, _)| id.clone()).collect();
-        for id in over {
+        for id in &over {
             tracing::info!(group = %self.id, member = %id, "out of patience: member removed");
-            self.remove(turn, &id);
+        }
+        if !over.is_empty() {
+            self.remove(turn, &over);
         }
         self.store_if_behind(turn);
     }
@@ -296,6 +303,10 @@ impl ConsumerGroup {
         let member = self.stored.members.get(member).ok_or(MemberError::UnknownMember)?;
         if epoch == Some(member.epoch.get()) {
             return Ok(());
+        }
+        if member.classic.is_some() {
+            let current = GenerationId::new(member.epoch.get()).unwrap_or_default();
+            return Err(MemberError::IllegalGeneration { current });
         }
         Err(MemberError::StaleEpoch { current: member.epoch })
     }
@@ -342,6 +353,7 @@ impl ConsumerGroup {
             rack: member.rack.clone(),
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
+            speaks: if member.classic.is_some() { GroupKind::Classic } else { GroupKind::Consumer },
             epoch: member.epoch,
             subscribed: member.subscribed.iter().cloned().collect(),
             pattern: member.pattern.clone(),

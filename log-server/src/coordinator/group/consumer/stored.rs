@@ -7,13 +7,14 @@ use log_proto::types::TimestampMs;
 
 use super::super::id::{GroupId, GroupInstanceId, MemberEpoch, MemberId};
 use super::super::record::{
-    Change, ConsumerGroupStored, ConsumerMemberStored, GroupRecord, PartitionsStored, TopicStored,
+    Change, ClassicSideStored, ConsumerGroupStored, ConsumerMemberStored, GroupRecord,
+    PartitionsStored, TopicStored,
 };
 use super::super::request::{Assignment, Assignor};
 use super::super::state::topic_id;
-use super::super::stored::millis;
+use super::super::stored::{millis, protocol_of_record, protocol_to_record};
 use super::TopicShape;
-use super::member::{ConsumerMember, Phase, Presence};
+use super::member::{ClassicSide, ConsumerMember, Phase, Presence};
 use crate::coordinator::NotUnderstood;
 use crate::topic_pattern::TopicPattern;
 
@@ -89,6 +90,10 @@ impl ConsumerMember {
             revoking: to_partitions(&self.revoking),
             target: to_partitions(&self.target),
             pattern: self.pattern.as_ref().map(|pattern| pattern.as_str().to_owned()),
+            classic: self.classic.as_ref().map(|side| ClassicSideStored {
+                session_timeout_ms: millis(side.session_timeout),
+                protocols: side.protocols.iter().map(protocol_to_record).collect(),
+            }),
         }
     }
 
@@ -105,6 +110,10 @@ impl ConsumerMember {
             rebalance_timeout: Duration::from_millis(record.rebalance_timeout_ms),
             subscribed: record.subscribed.into_iter().collect(),
             pattern: record.pattern.as_deref().map(TopicPattern::stored),
+            classic: record.classic.map(|side| ClassicSide {
+                session_timeout: Duration::from_millis(side.session_timeout_ms),
+                protocols: side.protocols.into_iter().map(protocol_of_record).collect(),
+            }),
             // One that only a newer broker knows is not asked for.
             assignor: record.assignor.as_deref().and_then(Assignor::named),
             epoch: epoch(record.epoch)?,

@@ -18,27 +18,27 @@ use super::{Matching, TopicShape, TopicsView};
 use crate::topic_pattern::TopicPattern;
 use crate::topics::{TopicId, TopicName, TopicsVersion};
 
-const SESSION: u64 = 45_000;
+pub(super) const SESSION: u64 = 45_000;
 
-fn topic(number: u128) -> TopicId {
+pub(super) fn topic(number: u128) -> TopicId {
     TopicId(Uuid::from_u128(number))
 }
 
-fn numbers(numbers: impl IntoIterator<Item = u32>) -> Assignment {
+pub(super) fn numbers(numbers: impl IntoIterator<Item = u32>) -> Assignment {
     let numbers: BTreeSet<_> = numbers.into_iter().collect();
     if numbers.is_empty() { Assignment::new() } else { [(topic(1), numbers)].into() }
 }
 
-fn member(name: &str) -> MemberId {
+pub(super) fn member(name: &str) -> MemberId {
     MemberId::new(name).unwrap()
 }
 
-fn epoch(number: i32) -> MemberEpoch {
+pub(super) fn epoch(number: i32) -> MemberEpoch {
     MemberEpoch::new(number).unwrap()
 }
 
 /// A heartbeat that says nothing new.
-fn beat(name: &str, number: i32) -> ConsumerHeartbeat {
+pub(super) fn beat(name: &str, number: i32) -> ConsumerHeartbeat {
     ConsumerHeartbeat {
         group: group(),
         member: member(name),
@@ -55,7 +55,7 @@ fn beat(name: &str, number: i32) -> ConsumerHeartbeat {
     }
 }
 
-fn joining(name: &str) -> ConsumerHeartbeat {
+pub(super) fn joining(name: &str) -> ConsumerHeartbeat {
     ConsumerHeartbeat {
         step: ConsumerStep::Join,
         rebalance_timeout: Some(Duration::from_millis(REBALANCE)),
@@ -64,16 +64,16 @@ fn joining(name: &str) -> ConsumerHeartbeat {
     }
 }
 
-fn owning(name: &str, number: i32, owned: Assignment) -> ConsumerHeartbeat {
+pub(super) fn owning(name: &str, number: i32, owned: Assignment) -> ConsumerHeartbeat {
     ConsumerHeartbeat { owned: Some(owned), ..beat(name, number) }
 }
 
 type Answer = Result<HeartbeatAnswer, ConsumerHeartbeatError>;
 
 /// A bench with a topic `t`.
-struct House {
-    bench: Bench,
-    topics: BTreeMap<String, TopicShape>,
+pub(super) struct House {
+    pub(super) bench: Bench,
+    pub(super) topics: BTreeMap<String, TopicShape>,
     /// What patterns were matched against, and how often.
     seen: BTreeMap<String, TopicShape>,
     version: u64,
@@ -81,13 +81,20 @@ struct House {
 }
 
 impl House {
-    fn new(partitions: u32) -> Self {
+    pub(super) fn new(partitions: u32) -> Self {
         let topics = [("t".to_owned(), (topic(1), partitions))].into();
         Self { bench: Bench::new(), topics, seen: BTreeMap::new(), version: 0, searches: 0 }
     }
 
     /// Asks as the broker does: what patterns match is found out if that is needed.
-    fn ask(&mut self, request: &ConsumerHeartbeat) -> Waiter {
+    pub(super) fn ask(&mut self, request: &ConsumerHeartbeat) -> Waiter {
+        self.say(|bench, topics| bench.consumer_heartbeat(request, topics))
+    }
+
+    pub(super) fn say(
+        &mut self,
+        mut say: impl FnMut(&mut Bench, &TopicsView<'_>) -> Waiter,
+    ) -> Waiter {
         let topics = self.topics.clone();
         if self.seen != topics {
             self.version += 1;
@@ -97,7 +104,7 @@ impl House {
         let find = |name: &str| topics.get(name).copied();
         let mut view = TopicsView { version, find: &find, matching: Matching::new() };
         loop {
-            let waiter = self.bench.consumer_heartbeat(request, &view);
+            let waiter = say(&mut self.bench, &view);
             let Some(Reply::Unresolved(patterns)) = self.bench.replies.get(&waiter) else {
                 return waiter;
             };
@@ -118,18 +125,18 @@ impl House {
         })
     }
 
-    fn send(&mut self, request: &ConsumerHeartbeat) -> Answer {
+    pub(super) fn send(&mut self, request: &ConsumerHeartbeat) -> Answer {
         let waiter = self.ask(request);
         self.answer(waiter).expect("it is answered")
     }
 
     /// The epoch and the assignment, if that is told.
-    fn told(&mut self, request: &ConsumerHeartbeat) -> (i32, Option<Assignment>) {
+    pub(super) fn told(&mut self, request: &ConsumerHeartbeat) -> (i32, Option<Assignment>) {
         let answer = self.send(request).unwrap();
         (answer.epoch.unwrap().get(), answer.assignment)
     }
 
-    fn state(&self) -> GroupState {
+    pub(super) fn state(&self) -> GroupState {
         self.bench.membership.describe_consumer(&group()).unwrap().listing.state
     }
 }
@@ -249,7 +256,7 @@ fn a_topic_that_changes_and_a_new_subscription_raise_the_epoch() {
     assert_eq!(house.state(), GroupState::Stable);
 }
 
-fn by_pattern(name: &str, pattern: &str) -> ConsumerHeartbeat {
+pub(super) fn by_pattern(name: &str, pattern: &str) -> ConsumerHeartbeat {
     let pattern = PatternChange::Set(TopicPattern::new(pattern).unwrap());
     ConsumerHeartbeat { subscribed: None, pattern: Some(pattern), ..joining(name) }
 }

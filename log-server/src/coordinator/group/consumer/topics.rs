@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::request::ConsumerHeartbeat;
+use super::super::request::PatternChange;
 use super::ConsumerGroup;
 use super::member::ConsumerMember;
 use crate::topic_pattern::TopicPattern;
@@ -44,13 +44,13 @@ pub(super) struct Resolved {
 }
 
 impl ConsumerGroup {
-    /// The patterns that must be resolved before this heartbeat can be looked at.
+    /// The patterns that must be resolved before a member can move on, which may change its own.
     pub(in super::super) fn unresolved(
         &self,
-        request: &ConsumerHeartbeat,
+        change: Option<&PatternChange>,
         topics: &TopicsView<'_>,
     ) -> Vec<TopicPattern> {
-        let asked = request.pattern.iter().flat_map(|change| change.pattern());
+        let asked = change.and_then(PatternChange::pattern).into_iter();
         let own = self.patterns().filter(|_| self.looked_at != Some(topics.version));
         let wanted: BTreeSet<&TopicPattern> = asked.chain(own).collect();
         let is_missing = |pattern: &&TopicPattern| {
