@@ -155,6 +155,7 @@ struct Share {
 }
 
 /// What to do next.
+#[expect(clippy::large_enum_variant, reason = "moved once per response, of some 100 KiB")]
 enum Next {
     Happened(GroupEvent),
     /// Nothing has happened for a while.
