@@ -9,8 +9,8 @@ use log_proto::v1::consume_response::Event;
 use log_proto::v1::partition_start::Position;
 use tonic::Code;
 
-use crate::kafka_port::Client;
 use crate::rig::{Doors, Reading, defaulted, error_of, good, plain, request, run, starting_at};
+use crate::support::kafka::Client;
 use crate::support::{Broker, data_folder};
 
 fn joining(member: &str) -> v1::Join {

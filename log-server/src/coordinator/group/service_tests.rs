@@ -86,7 +86,7 @@ impl House {
         groups: &Arc<GroupCoordinator>,
         request: JoinGroup,
     ) -> Result<Joined, JoinGroupError> {
-        let mut joining = std::pin::pin!(join(&groups, request));
+        let mut joining = std::pin::pin!(join(groups, request));
         // Into the group, so that time can pass for it.
         assert!(is_waiting(&mut joining).await);
         self.advance(groups, 3000).await;

@@ -146,7 +146,7 @@ fn a_classic_group_becomes_a_consumer_group_while_its_members_go_on() {
     }
     let (_, of_new) = house.told(&beat("n", 2));
     let of_new: Vec<i32> = of_new.unwrap().values().flatten().map(|one| *one as i32).collect();
-    let mut all = [of_a.clone(), of_b, of_new].concat();
+    let mut all = [of_a, of_b, of_new].concat();
     all.sort_unstable();
     assert_eq!(all, [0, 1, 2, 3]);
     assert_eq!(house.state(), GroupState::Stable);
