@@ -24,13 +24,14 @@ pub(in crate::kafka) async fn handle(
     response(if is_sound { ErrorCode::None } else { ErrorCode::InvalidRequest })
 }
 
-/// With an error the list still goes along: a client of an unknown version picks its next one
-/// from it.
+/// A client of an unknown version is told the known ones of this API, from which it picks its next.
 pub(in crate::kafka) fn response(error: ErrorCode) -> ApiVersionsResponse {
-    let api_keys = match error {
-        ErrorCode::InvalidRequest => Vec::new(),
-        _ => SERVED.iter().map(|key| advertised(*key)).collect(),
+    let api_keys: &[ApiKey] = match error {
+        ErrorCode::None => SERVED,
+        ErrorCode::UnsupportedVersion => &[ApiKey::ApiVersions],
+        _ => &[],
     };
+    let api_keys = api_keys.iter().map(|key| advertised(*key)).collect();
     ApiVersionsResponse { error_code: error.number(), api_keys, ..Default::default() }
 }
 
