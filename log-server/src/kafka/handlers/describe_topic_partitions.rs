@@ -2,7 +2,8 @@
 //!
 //! Metadata in pages: topics by name, at most so many partitions in an answer, and a cursor that
 //! says where the next page begins. No list of topics means all of them, a cursor begins at its
-//! topic and partition, or at the next topic if its own is gone.
+//! topic and partition, or at the next topic if its own is gone; where topics are listed, it must be
+//! one of them.
 //!
 //! Left out: eligible leader replicas (there is one replica, which leads).
 
@@ -27,12 +28,11 @@ pub(in crate::kafka) async fn handle(
     _: i16,
     request: &DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
-    let limit = request.response_partition_limit.min(PARTITIONS_MAX);
+    let limit = request.response_partition_limit.clamp(1, PARTITIONS_MAX);
+    let mut left = usize::try_from(limit).expect("between 1 and the maximum");
     let begin = request.cursor.as_ref().map_or(0, |cursor| cursor.partition_index);
-    let (Ok(mut left), Ok(begin)) = (usize::try_from(limit), usize::try_from(begin)) else {
-        return refused(request);
-    };
-    if left == 0 {
+    let Ok(begin) = usize::try_from(begin) else { return refused(request) };
+    if !is_asked_for(request) {
         return refused(request);
     }
     let mut topics = Vec::new();
@@ -63,6 +63,13 @@ pub(in crate::kafka) async fn handle(
         }
     }
     DescribeTopicPartitionsResponse { topics, ..Default::default() }
+}
+
+/// Whether the cursor, if there is one, points into what the request lists.
+fn is_asked_for(request: &DescribeTopicPartitionsRequest) -> bool {
+    let Some(cursor) = &request.cursor else { return true };
+    let mut names = request.topics.iter().map(|topic| &topic.name);
+    names.len() == 0 || names.any(|name| *name == cursor.topic_name)
 }
 
 /// What is asked for, from the cursor on, in order and once.
@@ -130,7 +137,10 @@ fn missing(name: &Str) -> DescribeTopicPartitionsResponseTopic {
         Ok(_) => ErrorCode::UnknownTopicOrPartition,
         Err(_) => ErrorCode::InvalidTopicException,
     };
-    failed(name, code)
+    DescribeTopicPartitionsResponseTopic {
+        topic_authorized_operations: TOPIC_OPERATIONS,
+        ..failed(name, code)
+    }
 }
 
 fn failed(name: &Str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
@@ -198,16 +208,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_limit_and_no_cursor_is_negative() {
+    async fn a_cursor_points_into_what_is_asked_for() {
         let rig = Rig::with_topic().await;
         let topics = vec![TopicRequest { name: "t".into() }];
-        let below = Some(Cursor { topic_name: "t".into(), partition_index: -1 });
-        for (response_partition_limit, cursor) in [(0, None), (-1, None), (1, below)] {
+        for (topic_name, partition_index) in [("t", -1), ("s", 0)] {
+            let cursor = Some(Cursor { topic_name: topic_name.into(), partition_index });
             let topics = topics.clone();
             let request =
-                DescribeTopicPartitionsRequest { topics, response_partition_limit, cursor };
+                DescribeTopicPartitionsRequest { topics, response_partition_limit: 1, cursor };
             let refused = handle(&rig.context, 0, &request).await;
             assert_eq!(flat(&refused), ["t: INVALID_REQUEST"]);
+        }
+    }
+
+    /// A page without anything on it would be the same page for ever.
+    #[tokio::test]
+    async fn a_page_holds_at_least_one_partition() {
+        let rig = Rig::with_topic().await;
+        for response_partition_limit in [0, -1] {
+            let topics = vec![TopicRequest { name: "t".into() }];
+            let request =
+                DescribeTopicPartitionsRequest { topics, response_partition_limit, cursor: None };
+            let page = handle(&rig.context, 0, &request).await;
+            assert_eq!(flat(&page), ["t-0"]);
         }
     }
 }
