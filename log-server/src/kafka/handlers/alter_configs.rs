@@ -15,6 +15,7 @@ use crate::broker::Mode;
 use crate::kafka::Context;
 use crate::kafka::error::{Refusal, number, text};
 use crate::topic_config::{ConfigChange, TopicConfigs};
+use crate::topics::{TopicName, TopicNameError};
 
 pub(in crate::kafka) async fn handle(
     context: &Context,
@@ -49,7 +50,10 @@ async fn alter(
 ) -> Result<(), Refusal> {
     let topic = topic_to_alter(resource.resource_type, &resource.resource_name)?;
     let mut configs = TopicConfigs::default();
+    let mut repeats = Repeats::count(resource.configs.iter().map(|config| &config.name));
     for config in &resource.configs {
+        let Some(checked) = repeats.check(&&config.name) else { continue };
+        checked?;
         let value = value_to_set(&config.name, config.value.as_ref())?;
         let set = configs.set(config.name.as_str(), value);
         set.map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
@@ -61,11 +65,18 @@ async fn alter(
 /// The topic that a resource stands for; no other resource can be altered.
 pub(super) fn topic_to_alter(resource_type: i8, name: &Str) -> Result<&str, Refusal> {
     let message = match resource_type {
-        TOPIC => return Ok(name.as_str()),
+        TOPIC if name.is_empty() => "the topic has no name: give it one".to_owned(),
+        TOPIC => return sound_name(name.as_str()),
         BROKER => "the broker's settings are read when it starts: set them there".to_owned(),
         other => format!("resource type {other} has no configs here: only topics ({TOPIC}) do"),
     };
     Err(Refusal::new(ErrorCode::InvalidRequest, message))
+}
+
+fn sound_name(name: &str) -> Result<&str, Refusal> {
+    let refused =
+        |error: TopicNameError| Refusal::new(ErrorCode::InvalidTopicException, error.to_string());
+    TopicName::new(name).map(|_| name).map_err(refused)
 }
 
 /// The value of a config that is to have one.
