@@ -28,7 +28,11 @@ pub(in crate::kafka) async fn handle(
     request: &DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
     let asked = asked(version, request);
-    let key = |topic: &DeleteTopicState| (topic.name.clone(), topic.topic_id);
+    // Its name and its id are one topic.
+    let key = |topic: &DeleteTopicState| match find(context, topic) {
+        Ok(found) => (None, wire_id(&found)),
+        Err(_) => (topic.name.clone(), topic.topic_id),
+    };
     let mut repeats = Repeats::count(asked.iter().map(key));
     let mut responses = Vec::with_capacity(asked.len());
     for topic in &asked {
