@@ -1,9 +1,10 @@
-//! ListOffsets, key 2, versions 1 to 11 (KIP-79, KIP-207, KIP-320, KIP-734, KIP-405, KIP-1005).
+//! ListOffsets, key 2, versions 1 to 11 (KIP-79, 207, 320, 405, 734, 1005, 1023).
 //!
 //! A timestamp finds the first record stamped at or after it; -1 the end that the client may see,
 //! -2 the start, -3 the record with the largest timestamp. -4 (the start on the local disk) is the
-//! start, and -5 (the end of what is in tiered storage) nothing, as all there is lies on this disk.
-//! A partition that is named twice is refused each time, as with Kafka: each may mean a search.
+//! start; -5 (the end of what is in tiered storage) and -6 (the start of what is to go there) are
+//! nothing, as all there is lies on this disk. A partition that is named twice is refused, once, as
+//! with Kafka: each may mean a search.
 
 use log_core::Isolation;
 use log_proto::kafka::messages::list_offsets::{
@@ -13,7 +14,7 @@ use log_proto::kafka::messages::list_offsets::{
 use log_proto::kafka::{ErrorCode, Str};
 use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
 
-use super::repeats::Repeats;
+use super::repeats::{Repeats, once};
 use super::{TopicRef, check_leader_epoch, isolation, partition_of};
 use crate::broker::OffsetQuery;
 use crate::kafka::Context;
@@ -27,6 +28,7 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 pub(in crate::kafka) async fn handle(
     context: &Context,
@@ -53,7 +55,7 @@ async fn list_topic(
     repeats: &Repeats<(&Str, i32)>,
 ) -> ListOffsetsTopicResponse {
     let mut partitions = Vec::with_capacity(topic.partitions.len());
-    for asked in &topic.partitions {
+    for asked in once(&topic.partitions, |asked| asked.partition_index) {
         let found = match repeats.refuse(&(&topic.name, asked.partition_index)) {
             Ok(()) => find(context, version, isolation, &topic.name, asked).await,
             Err(refusal) => Err(refusal),
@@ -119,6 +121,10 @@ fn query(
         }
         LATEST_TIERED => {
             known_from(9)?;
+            return Ok(None);
+        }
+        EARLIEST_PENDING_UPLOAD => {
+            known_from(11)?;
             return Ok(None);
         }
         timestamp if timestamp < 0 => {
