@@ -55,8 +55,10 @@ async fn beat(
     version: i16,
     request: &ConsumerGroupHeartbeatRequest,
 ) -> Result<HeartbeatAnswer, Refusal> {
+    check(request)?;
+    let group = GroupId::new(request.group_id.as_str());
     let heartbeat = ConsumerHeartbeat {
-        group: GroupId::new(request.group_id.as_str())?,
+        group: group.map_err(|error| invalid(error.to_string()))?,
         member: member(version, request)?,
         instance: instance(request.instance_id.as_ref())?,
         step: step(request.member_epoch)?,
@@ -76,6 +78,20 @@ async fn beat(
 
 fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(ErrorCode::InvalidRequest, message)
+}
+
+/// What Kafka refuses although it could be understood. Clients of ours shall not come to rely on it.
+fn check(request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
+    if request.rack_id.as_ref().is_some_and(Str::is_empty) {
+        return Err(invalid("the rack is empty: name it, or leave it out"));
+    }
+    if request.member_epoch == LEAVE_FOR_NOW && request.instance_id.is_none() {
+        return Err(invalid("only a static member leaves for a while: give its instance id"));
+    }
+    if request.member_epoch == JOIN && request.topic_partitions.is_none() {
+        return Err(invalid("a member that joins owns nothing, and has to say so"));
+    }
+    Ok(())
 }
 
 fn member(version: i16, request: &ConsumerGroupHeartbeatRequest) -> Result<MemberId, Refusal> {
@@ -136,7 +152,8 @@ fn respond(
     request: &ConsumerGroupHeartbeatRequest,
     answer: HeartbeatAnswer,
 ) -> ConsumerGroupHeartbeatResponse {
-    let interval = answer.heartbeat_interval.as_millis();
+    // Whoever goes has no more to say.
+    let interval = answer.epoch.map_or(0, |_| answer.heartbeat_interval.as_millis());
     ConsumerGroupHeartbeatResponse {
         member_id: Some(answer.member.as_str().into()),
         // Whoever goes hears its own farewell.
