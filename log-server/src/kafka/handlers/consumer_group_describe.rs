@@ -79,7 +79,10 @@ fn member(member: ConsumerMemberDescription, names: &Names) -> Member {
         // Java prints an address without a name in this way, and tools show it.
         client_host: format!("/{}", member.client_host).into(),
         subscribed_topic_names: member.subscribed.into_iter().map(Into::into).collect(),
-        subscribed_topic_regex: member.pattern.map(|pattern| pattern.as_str().into()),
+        // As Kafka tells it where there is none.
+        subscribed_topic_regex: Some(
+            member.pattern.map(|pattern| pattern.as_str().into()).unwrap_or_default(),
+        ),
         assignment: assignment(&member.assignment, names),
         target_assignment: assignment(&member.target, names),
         member_type: match member.speaks {

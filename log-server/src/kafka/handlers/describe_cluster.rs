@@ -20,15 +20,13 @@ const CONTROLLERS: i8 = 2;
 
 pub(in crate::kafka) async fn handle(
     context: &Context,
-    version: i16,
+    _: i16,
     request: &DescribeClusterRequest,
 ) -> DescribeClusterResponse {
     if let Err(refusal) = check_endpoint(request.endpoint_type) {
         return DescribeClusterResponse {
             error_code: refusal.number(),
             error_message: refusal.text(),
-            // Version 0 cannot ask for anything else, nor be answered with it.
-            endpoint_type: if version == 0 { BROKERS } else { request.endpoint_type },
             ..Default::default()
         };
     }

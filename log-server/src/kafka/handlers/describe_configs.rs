@@ -34,7 +34,8 @@ pub(in crate::kafka) async fn handle(
         let described = describe(context, resource, detail);
         DescribeConfigsResult {
             error_code: number(&described),
-            error_message: text(&described),
+            // That nothing is wrong is an empty text, and not null, in Kafka's answers.
+            error_message: text(&described).or(Some(Str::default())),
             resource_type: resource.resource_type,
             resource_name: resource.resource_name.clone(),
             configs: described.unwrap_or_default(),

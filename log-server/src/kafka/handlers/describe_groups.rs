@@ -30,10 +30,15 @@ pub(in crate::kafka) async fn handle(
     request: &DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let mut groups = Vec::with_capacity(request.groups.len());
+    let operations = match request.include_authorized_operations {
+        true => GROUP_OPERATIONS,
+        false => i32::MIN,
+    };
     for id in once(&request.groups, |id| *id) {
         let described = match describe(context, id).await {
-            Ok(Some(group)) => found(group, request.include_authorized_operations),
-            Ok(None) => missing(version),
+            Ok(Some(group)) => DescribedGroup { authorized_operations: operations, ..found(group) },
+            Ok(None) if version < NOT_FOUND => dead(operations),
+            Ok(None) => refused(version, &Refusal::new(ErrorCode::GroupIdNotFound, MISSING)),
             Err(refusal) => refused(version, &refusal),
         };
         groups.push(DescribedGroup { group_id: id.clone(), ..described });
@@ -46,13 +51,12 @@ async fn describe(context: &Context, id: &Str) -> Result<Option<GroupDescription
     Ok(context.broker.describe_group(&context.principal, group).await?)
 }
 
-fn found(group: GroupDescription, include_operations: bool) -> DescribedGroup {
+fn found(group: GroupDescription) -> DescribedGroup {
     DescribedGroup {
         group_state: Str::from_static(group.listing.state.name()),
         protocol_type: group.listing.protocol_type.unwrap_or_default().into(),
         protocol_data: group.protocol.unwrap_or_default().into(),
         members: group.members.into_iter().map(member).collect(),
-        authorized_operations: if include_operations { GROUP_OPERATIONS } else { i32::MIN },
         ..Default::default()
     }
 }
@@ -71,11 +75,11 @@ fn member(member: MemberDescription) -> DescribedGroupMember {
 
 const DEAD: Str = Str::from_static("Dead");
 
-fn missing(version: i16) -> DescribedGroup {
-    if version < NOT_FOUND {
-        return DescribedGroup { group_state: DEAD, ..Default::default() };
-    }
-    refused(version, &Refusal::new(ErrorCode::GroupIdNotFound, "there is no such group"))
+const MISSING: &str = "there is no such group";
+
+/// How a group that is not there was described before that was an error.
+fn dead(authorized_operations: i32) -> DescribedGroup {
+    DescribedGroup { group_state: DEAD, authorized_operations, ..Default::default() }
 }
 
 fn refused(version: i16, refusal: &Refusal) -> DescribedGroup {

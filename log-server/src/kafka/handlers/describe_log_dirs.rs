@@ -58,10 +58,9 @@ fn part<'a>(
     let numbers = asked.partitions.iter().filter(|index| seen.insert((&asked.topic, **index)));
     let numbers = numbers.filter_map(|index| u32::try_from(*index).ok());
     let serving = numbers.filter_map(|number| topic.partition(number).ok());
-    Some(DescribeLogDirsTopic {
-        name: asked.topic.clone(),
-        partitions: serving.map(|partition| size(partition)).collect(),
-    })
+    let partitions: Vec<_> = serving.map(|partition| size(partition)).collect();
+    let found = DescribeLogDirsTopic { name: asked.topic.clone(), partitions };
+    (!found.partitions.is_empty()).then_some(found)
 }
 
 fn size(partition: &Partition) -> DescribeLogDirsPartition {

@@ -28,7 +28,12 @@ pub(in crate::kafka) async fn handle(
         return alone(find(context, request.key_type, &request.key));
     }
     let keys = once(&request.coordinator_keys, |key| *key);
-    let coordinators = keys.map(|key| find(context, request.key_type, key));
+    let coordinators = keys.map(|key| {
+        let found = find(context, request.key_type, key);
+        // Kafka's clients of these versions read an empty text as none.
+        let error_message = found.error_message.or(Some(Str::default()));
+        Coordinator { error_message, ..found }
+    });
     FindCoordinatorResponse {
         error_message: None,
         coordinators: coordinators.collect(),
@@ -68,11 +73,11 @@ fn check(key_type: i8) -> Result<(), Refusal> {
     }
 }
 
-/// The one coordinator of an old answer.
+/// The one coordinator of an old answer, in which Kafka words even that nothing is wrong.
 fn alone(found: Coordinator) -> FindCoordinatorResponse {
     FindCoordinatorResponse {
         error_code: found.error_code,
-        error_message: found.error_message,
+        error_message: found.error_message.or(Some(ErrorCode::None.name().into())),
         node_id: found.node_id,
         host: found.host,
         port: found.port,

@@ -133,7 +133,9 @@ fn respond(
     outcomes: &[Result<(), Refusal>],
 ) -> OffsetCommitResponse {
     let mut outcomes = outcomes.iter();
-    let topics = request.topics.iter().map(|topic| OffsetCommitResponseTopic {
+    // A topic of which nothing is said has no place in the answer.
+    let topics = request.topics.iter().filter(|topic| !topic.partitions.is_empty());
+    let topics = topics.map(|topic| OffsetCommitResponseTopic {
         name: topic.name.clone(),
         topic_id: topic.topic_id,
         partitions: topic
