@@ -13,7 +13,7 @@ use log_proto::kafka::messages::produce::{
 use log_proto::kafka::{ApiKey, ErrorCode};
 use log_proto::record::Compression;
 
-use crate::rig::{Doors, batch_of, compressed};
+use crate::rig::{batch_of, compressed};
 use crate::support::kafka::{Client, PATIENCE, frame};
 use crate::support::{Broker, data_folder};
 use crate::traces::anonymous_bytes;
@@ -40,16 +40,13 @@ pub(crate) fn produce(topic: &str, records: Bytes) -> ProduceRequest {
 }
 
 /// From the start of the only partition, with more patience than the test has.
-fn fetch(topic: &str, min_bytes: i32) -> FetchRequest {
+pub(crate) fn fetch(topic: &str, min_bytes: i32) -> FetchRequest {
     let partition = FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() };
     let partitions = vec![partition];
     let topic = FetchTopic { topic: topic.into(), partitions, ..Default::default() };
     let max_wait_ms = i32::try_from(2 * PATIENCE.as_millis()).expect("less than a minute");
     FetchRequest { max_wait_ms, min_bytes, topics: vec![topic], ..Default::default() }
 }
-
-/// Where the part of a batch begins that is its producer's alone.
-const MAGIC_AT: usize = 16;
 
 pub(crate) fn batch(records: usize, codec: Compression) -> Bytes {
     batch_of(compressed(codec), &vec![b"some value".as_slice(); records]).into()
@@ -238,36 +235,4 @@ fn a_fetch_that_waits_for_much_is_answered_once_it_is_there() {
     let response = reader.answer::<FetchRequest>(12);
     let fetched = response.responses[0].partitions[0].records.as_ref().expect("records");
     assert_eq!(fetched.len(), 3 * records.len());
-}
-
-/// One house, two doors: bytes in through one, the same records out through the other.
-#[tokio::test]
-async fn what_is_written_through_one_door_is_read_through_the_other() {
-    let data = data_folder();
-    let broker = Broker::start(data.path());
-    let mut doors = Doors::of(&broker).await;
-    doors.create("t", &[]).await;
-    let mut client = Client::of(&broker);
-    let codecs = [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ];
-    let sent = codecs.map(|codec| batch(4, codec));
-    for batch in &sent {
-        assert_eq!(outcome(&client.ask(9, &produce("t", batch.clone()))).0, 0);
-    }
-    assert_eq!(doors.read("t").await.len(), 20);
-    let response = client.ask(12, &fetch("t", 1));
-    let fetched = &response.responses[0].partitions[0];
-    assert_eq!((fetched.error_code, fetched.high_watermark), (0, 20));
-    let mut rest = fetched.records.clone().expect("records");
-    for batch in sent {
-        let read = rest.split_to(batch.len());
-        // What stands before is the broker's: base offset, and the leader epoch.
-        assert_eq!(read[MAGIC_AT..], batch[MAGIC_AT..]);
-    }
-    assert!(rest.is_empty());
 }

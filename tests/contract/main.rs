@@ -24,3 +24,4 @@ mod rig;
 mod starting;
 mod stopping;
 mod traces;
+mod two_doors;
