@@ -39,9 +39,14 @@ public final class WordCount {
                     Runtime.getRuntime().halt(1);
                     return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
                 });
-        Runtime.getRuntime().addShutdownHook(new Thread(streams::close));
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> close(streams)));
         streams.start();
         Thread.currentThread().join();
+    }
+
+    private static void close(KafkaStreams streams) {
+        streams.close();
+        System.out.println("closed");
     }
 
     private static Properties settings(String folder) {
