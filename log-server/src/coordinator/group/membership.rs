@@ -132,7 +132,13 @@ impl Membership {
         if request.member.is_some() && !self.groups.contains_key(&request.group) {
             return Err(MemberError::UnknownMember.into());
         }
-        if request.member.is_none() && self.present >= limits::MEMBERS_MAX {
+        // A consumer group takes ids that its members have made.
+        let is_new = match (&request.member, self.groups.get(&request.group)) {
+            (None, _) => true,
+            (Some(member), Some(LiveGroup::Consumer(group))) => !group.has(member),
+            (Some(_), _) => false,
+        };
+        if is_new && self.present >= limits::MEMBERS_MAX {
             return Err(JoinGroupError::GroupFull { max: limits::MEMBERS_MAX });
         }
         let metadata = request.protocols.iter().map(|protocol| protocol.metadata.len());

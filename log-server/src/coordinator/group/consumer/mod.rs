@@ -137,6 +137,10 @@ impl ConsumerGroup {
         self.stored.members.is_empty()
     }
 
+    pub(super) fn has(&self, member: &MemberId) -> bool {
+        self.stored.members.contains_key(member)
+    }
+
     pub(super) fn epoch(&self) -> MemberEpoch {
         self.stored.epoch
     }
