@@ -6,8 +6,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use log_proto::types::TimestampMs;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -28,6 +30,9 @@ pub struct TopicMetrics {
     records_read: Counter,
     bytes_read: Counter,
     appends_refused: Counter,
+    records_past_retention: Counter,
+    /// When somebody was last warned of those, in milliseconds since 1970; 0 is never.
+    warned_of_retention_ms: AtomicI64,
 }
 
 impl TopicMetrics {
@@ -38,6 +43,26 @@ impl TopicMetrics {
 
     pub(crate) fn refused(&self) {
         self.appends_refused.inc();
+    }
+
+    /// Counts records that are stored, and older than they are kept. Whether it is time to warn of
+    /// them: at the first, and once in each `interval` after that.
+    pub(crate) fn past_retention(
+        &self,
+        records: u32,
+        now: TimestampMs,
+        interval: Duration,
+    ) -> bool {
+        self.records_past_retention.inc_by(u64::from(records));
+        let before = self.warned_of_retention_ms.load(Ordering::Relaxed);
+        let is_soon = u128::try_from(now.get().saturating_sub(before))
+            .is_ok_and(|passed| passed < interval.as_millis());
+        let warned = &self.warned_of_retention_ms;
+        // Of two at the same moment one warns.
+        !is_soon
+            && warned
+                .compare_exchange(before, now.get(), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     pub(crate) fn read(&self, records: u64, bytes: usize) {
@@ -134,12 +159,17 @@ struct TopicsCollector {
 
 type TopicCounter = (&'static str, &'static str, fn(&TopicMetrics) -> &Counter);
 
-const TOPIC_COUNTERS: [TopicCounter; 5] = [
+const TOPIC_COUNTERS: [TopicCounter; 6] = [
     ("topic_records_appended", "Records appended", |topic| &topic.records_appended),
     ("topic_bytes_appended", "Bytes of batches appended", |topic| &topic.bytes_appended),
     ("topic_records_read", "Records sent to consumers", |topic| &topic.records_read),
     ("topic_bytes_read", "Bytes sent to consumers", |topic| &topic.bytes_read),
     ("topic_appends_refused", "Batches that were not appended", |topic| &topic.appends_refused),
+    (
+        "topic_records_past_retention",
+        "Records that were older than retention.ms when they were appended",
+        |topic| &topic.records_past_retention,
+    ),
 ];
 
 type PartitionGauge = (&'static str, &'static str, fn(&Partition) -> i64);

@@ -15,6 +15,7 @@
 //! - [`group_session`]: memberships that last as long as somebody holds them.
 //! - [`group_progress`]: how far groups have come, beside what there is to read.
 //! - [`partitions`]: a topic gets more of them, and loses its first records.
+//! - [`past_retention`]: what is older than it is kept is said aloud.
 //! - [`patterns`]: which topics a pattern matches.
 //! - [`reading`]: where reading begins, and which offsets there are.
 //! - [`startup`], [`stop`]: from a folder to a broker and back.
@@ -25,6 +26,7 @@ mod group_progress;
 pub mod group_session;
 mod groups;
 mod partitions;
+mod past_retention;
 mod patterns;
 mod reading;
 #[cfg(any(test, feature = "fuzz"))]
@@ -248,6 +250,7 @@ impl Broker {
             return Err(ProduceError::Transactional);
         }
         let (records, bytes) = (batch.header().record_count(), batch.bytes().len());
+        let outlived = past_retention::stamp_of(&batch, &partition.log().config(), self.now());
         let ticket = partition.submit(batch, Some(memory));
         Ok(Submitted {
             broker: self.clone(),
@@ -256,6 +259,7 @@ impl Broker {
             arrived,
             records,
             bytes,
+            outlived,
         })
     }
 
@@ -289,6 +293,8 @@ pub struct Submitted {
     arrived: Instant,
     records: u32,
     bytes: usize,
+    /// The stamp of its youngest record, if it is older than records are kept.
+    outlived: Option<TimestampMs>,
 }
 
 impl Submitted {
@@ -298,6 +304,9 @@ impl Submitted {
         match &acknowledged {
             Ok(stored) if stored.kind == AppendKind::Stored => {
                 self.topic.metrics.appended(self.records, self.bytes);
+                if let Some(stamp) = self.outlived {
+                    past_retention::stored(&self.topic, self.records, stamp, self.broker.now());
+                }
             }
             Ok(_) => {}
             Err(_) => self.topic.metrics.refused(),

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log_core::io::Disk;
 use log_core::{Committer, SystemClock};
-use log_proto::types::Offset;
+use log_proto::record::{BatchBuilder, BatchOptions};
+use log_proto::types::{Offset, TimestampMs};
 
 use super::*;
 use crate::topics::TopicName;
@@ -132,4 +134,30 @@ async fn a_topic_grows_whole_or_not_at_all() {
     }
     std::fs::remove_dir(folder.path().join("topics/t-3")).unwrap();
     grow(&broker, "t", 5).await;
+}
+
+/// Goal: whoever copies old records into a topic can see why they do not stay.
+#[tokio::test]
+async fn records_older_than_they_are_kept_are_counted_and_warned_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(folder.path()).await;
+    create(&broker, "t").await;
+    let topic = broker.topics().get("t").unwrap();
+    let day = 24 * 3_600_000;
+    for age in [0, 6 * day, 8 * day, 9 * day] {
+        let mut batch = BatchBuilder::new(BatchOptions::default());
+        let stamp = TimestampMs::new(broker.now().get() - age);
+        batch.push(stamp, None, Some(b"value"), &[]).unwrap();
+        let batch = batch.build().unwrap();
+        let memory = broker.admit(batch.len()).await.unwrap();
+        let submitted = broker.submit(&Principal::Anonymous, &topic, 0, batch, memory).await;
+        submitted.unwrap().acknowledged(Acks::All).await.unwrap();
+    }
+    let text = broker.metrics().encode().unwrap();
+    let counted = "cairn_topic_records_past_retention_total{topic=\"t\"} 2";
+    assert!(text.contains(counted), "it is seven days that records are kept: {text}");
+    let minute = Duration::from_secs(60);
+    let (now, later) = (broker.now(), TimestampMs::new(broker.now().get() + 61_000));
+    assert!(!topic.metrics.past_retention(1, now, minute), "it was warned of a moment ago");
+    assert!(topic.metrics.past_retention(1, later, minute), "but they go on coming");
 }
