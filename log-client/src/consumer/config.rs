@@ -70,7 +70,7 @@ pub enum ConsumerConfigError {
     #[error("no partition to read: name a topic or a partition")]
     NoPartitions,
     /// Nothing for a member of a group to read.
-    #[error("no topic to read: name at least one")]
+    #[error("no topic to read: name at least one, or give a pattern")]
     NoTopics,
     /// Without credit the broker sends nothing.
     #[error("credit_bytes must be at least 1")]

@@ -457,6 +457,7 @@ fn grpc() {
     let delete = v1::DeleteGroupOffsetsRequest { group: group(), topics };
     put(15, "/DeleteGroupOffsets", &[delete.encode_to_vec()]);
     put(16, "/DeleteGroup", &[v1::DeleteGroupRequest { group: group() }.encode_to_vec()]);
+    put(18, "/Consume", &member_requests());
     put(17, "/DeleteTopic", &[v1::DeleteTopicRequest { name: "u".to_owned() }.encode_to_vec()]);
 }
 
@@ -499,5 +500,32 @@ fn consume_requests() -> Vec<Vec<u8>> {
     };
     let start = v1::Start { partitions: vec![partition], credit_bytes: 1000, ..Default::default() };
     let asked = [Asked::Start(start), Asked::Credit(v1::Credit { bytes: 1000 })];
+    asked.map(|asked| v1::ConsumeRequest { request: Some(asked) }.encode_to_vec()).to_vec()
+}
+
+/// What a member of a group says, first to last.
+fn member_requests() -> Vec<Vec<u8>> {
+    use v1::consume_request::Request as Asked;
+    let t = || "t".to_owned();
+    let owned = v1::ResumedPartition { topic: t(), partition: 7, next_offset: 0 };
+    let join = v1::Join {
+        group: "m".to_owned(),
+        topics: vec![t()],
+        topic_pattern: "[s-u]".to_owned(),
+        member_id: "m".to_owned(),
+        credit_bytes: 1000,
+        ..Default::default()
+    };
+    let resume = v1::Resume { member_epoch: 1, partitions: vec![owned] };
+    let resumed = v1::Join { resume: Some(resume), ..join.clone() };
+    let offset = v1::GroupOffset { topic: t(), offset: 1, ..Default::default() };
+    let released = v1::TopicPartitions { topic: t(), partitions: vec![7] };
+    let asked = [
+        Asked::Join(join),
+        Asked::Commit(v1::Commit { commit_id: 1, offsets: vec![offset] }),
+        Asked::Release(v1::Release { partitions: vec![released] }),
+        Asked::Credit(v1::Credit { bytes: 1000 }),
+        Asked::Join(resumed),
+    ];
     asked.map(|asked| v1::ConsumeRequest { request: Some(asked) }.encode_to_vec()).to_vec()
 }

@@ -136,6 +136,7 @@ fn class_of(code: ErrorCode) -> (Code, Retry) {
         | ErrorCode::InvalidPartitions
         | ErrorCode::InvalidConfig
         | ErrorCode::InvalidGroupId
+        | ErrorCode::InvalidRegularExpression
         | ErrorCode::InvalidRecord
         | ErrorCode::MessageTooLarge
         | ErrorCode::InvalidTimestamp
@@ -356,6 +357,7 @@ impl From<JoinAsMemberError> for Refusal {
         let code = match error {
             JoinAsMemberError::NoTopics => ErrorCode::InvalidRequest,
             JoinAsMemberError::Topic(_) => ErrorCode::InvalidTopic,
+            JoinAsMemberError::Pattern(_) => ErrorCode::InvalidRegularExpression,
             JoinAsMemberError::ClassicGroup { .. } => ErrorCode::InconsistentGroupProtocol,
             JoinAsMemberError::NotResumed { .. } => ErrorCode::FencedMemberEpoch,
             JoinAsMemberError::Refused(refused) => return refused.into(),

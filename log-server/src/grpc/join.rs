@@ -43,6 +43,7 @@ pub(super) fn member(
         client_host,
         rebalance_timeout,
         subscribed: join.topics,
+        pattern: Some(join.topic_pattern).filter(|pattern| !pattern.is_empty()),
         isolation,
     })
 }

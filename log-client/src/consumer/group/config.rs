@@ -64,6 +64,7 @@ pub enum Assignor {
 pub(super) struct GroupConfig {
     pub(super) group: Arc<str>,
     pub(super) topics: Vec<String>,
+    pub(super) topic_pattern: String,
     pub(super) instance_id: Option<String>,
     pub(super) client_id: String,
     pub(super) assignor: Option<Assignor>,
@@ -87,6 +88,7 @@ impl GroupConfig {
         v1::Join {
             group: self.group.as_ref().to_owned(),
             topics: self.topics.clone(),
+            topic_pattern: self.topic_pattern.clone(),
             member_id: String::new(),
             instance_id: self.instance_id.clone(),
             client_id: self.client_id.clone(),
@@ -140,6 +142,7 @@ impl GroupConsumerBuilder {
         let config = GroupConfig {
             group,
             topics: Vec::new(),
+            topic_pattern: String::new(),
             instance_id: None,
             client_id: "cairn-rust".to_owned(),
             assignor: None,
@@ -156,6 +159,13 @@ impl GroupConsumerBuilder {
     /// Reads this topic, and whatever else is named. One that does not exist is read when it does.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.config.topics.push(topic.into());
+        self
+    }
+
+    /// Reads every topic whose whole name matches this pattern, in RE2's syntax, as they come and
+    /// go, beside those that are named.
+    pub fn topic_pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.config.topic_pattern = pattern.into();
         self
     }
 
@@ -229,7 +239,7 @@ impl GroupConsumerBuilder {
 
     /// The consumer. It joins the group when the first record is asked for.
     pub fn build(self) -> Result<GroupConsumer, ConsumerConfigError> {
-        if self.config.topics.is_empty() {
+        if self.config.topics.is_empty() && self.config.topic_pattern.is_empty() {
             return Err(ConsumerConfigError::NoTopics);
         }
         if self.config.link.credit_bytes == 0 {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::broker::TopicPatternError;
 use crate::broker::group_members::{ConsumerHeartbeatError, GroupId, MemberError};
 use crate::error::CommitOffsetsError;
 use crate::limits;
@@ -11,11 +12,14 @@ use crate::topics::TopicNameError;
 #[derive(Debug, thiserror::Error)]
 pub enum JoinAsMemberError {
     /// It wants to read nothing.
-    #[error("join names no topic: name at least one")]
+    #[error("join names no topic: name at least one, or give a pattern for their names")]
     NoTopics,
     /// What it wants to read cannot be a topic.
     #[error(transparent)]
     Topic(#[from] TopicNameError),
+    /// What it wants to find topics by is no pattern.
+    #[error(transparent)]
+    Pattern(#[from] TopicPatternError),
     /// The group's members share its work out by themselves.
     #[error(
         "group {group} has members of the classic protocol: stop them first, or set group.protocol=consumer on them, or join another group"

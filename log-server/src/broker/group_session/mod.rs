@@ -37,7 +37,9 @@ use uuid::Uuid;
 pub use self::error::{CommitAsMemberError, JoinAsMemberError, SessionEnd};
 pub(super) use self::seats::Seats;
 use self::session::Session;
-use super::group_members::{Assignor, GroupId, GroupInstanceId, MemberEpoch, MemberId};
+use super::group_members::{
+    Assignor, GroupId, GroupInstanceId, MemberEpoch, MemberId, PatternChange,
+};
 use super::{Broker, GroupOffset, MemberStart, WithoutCommit};
 use crate::error::StartError;
 use crate::partition::Partition;
@@ -64,6 +66,8 @@ pub struct JoinAsMember {
     pub rebalance_timeout: Duration,
     /// The topics that it wants to read, by name. They need not exist.
     pub subscribed: Vec<String>,
+    /// And those whose names match this, in RE2's syntax, as they come and go.
+    pub pattern: Option<String>,
     /// How it would like the work to be shared out.
     pub assignor: Option<Assignor>,
     /// Where it begins where nothing is committed.
@@ -187,12 +191,16 @@ impl Broker {
         principal: &Principal,
         join: JoinAsMember,
     ) -> Result<GroupSession, JoinAsMemberError> {
-        if join.subscribed.is_empty() {
+        if join.subscribed.is_empty() && join.pattern.is_none() {
             return Err(JoinAsMemberError::NoTopics);
         }
         for topic in &join.subscribed {
             TopicName::new(topic)?;
         }
+        let pattern = match &join.pattern {
+            Some(pattern) => PatternChange::Set(self.topic_pattern(pattern).await?),
+            None => PatternChange::Clear,
+        };
         let fresh = || MemberId::fresh(&join.client_id, Uuid::new_v4());
         let member = join.member.clone().unwrap_or_else(fresh);
         tracing::debug!(%principal, group = %join.group, %member, "joining for as long as it holds");
@@ -200,7 +208,7 @@ impl Broker {
         let (commands, told) = mpsc::unbounded_channel();
         let (tell, events) = mpsc::unbounded_channel();
         let session = Session::new(self, *principal, (join, member.clone()), (seat, told, tell));
-        tokio::spawn(session.begin().await?);
+        tokio::spawn(session.begin(pattern).await?);
         Ok(GroupSession { member, commands, events })
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::broker::group_members::{
     ConsumerHeartbeat, ConsumerHeartbeatError, ConsumerStep, GenerationId, HeartbeatAnswer,
-    MemberEpoch, MemberError, MemberId,
+    MemberEpoch, MemberError, MemberId, PatternChange,
 };
 use crate::broker::{Broker, Committer, GroupOffset};
 use crate::coordinator::group::offsets::TopicPartition;
@@ -97,10 +97,11 @@ impl Session {
     /// Joins the group; what is left to do is the session's life.
     pub(super) async fn begin(
         mut self,
+        pattern: PatternChange,
     ) -> Result<impl Future<Output = ()> + Send + use<>, JoinAsMemberError> {
         let step = self.claim();
         let group = self.join.group.clone();
-        let answer = self.beat(step).await.map_err(|source| match source {
+        let answer = self.beat(step, Some(pattern)).await.map_err(|source| match source {
             ConsumerHeartbeatError::UnknownGroup { .. } if step == ConsumerStep::Join => {
                 JoinAsMemberError::ClassicGroup { group }
             }
@@ -182,7 +183,7 @@ impl Session {
 
     /// A heartbeat, and what it leads to.
     async fn go_on(&mut self) -> Result<(), SessionEnd> {
-        match self.beat(ConsumerStep::Continue { epoch: self.epoch }).await {
+        match self.beat(ConsumerStep::Continue { epoch: self.epoch }, None).await {
             Ok(answer) => self.take(answer).await,
             // The group goes on as it was last written; the member, too.
             Err(ConsumerHeartbeatError::Coordinator(error)) => {
@@ -201,7 +202,12 @@ impl Session {
         }
     }
 
-    async fn beat(&self, step: ConsumerStep) -> Result<HeartbeatAnswer, ConsumerHeartbeatError> {
+    /// Says everything but the pattern, which stays as it was unless there is one to say.
+    async fn beat(
+        &self,
+        step: ConsumerStep,
+        pattern: Option<PatternChange>,
+    ) -> Result<HeartbeatAnswer, ConsumerHeartbeatError> {
         let request = ConsumerHeartbeat {
             group: self.join.group.clone(),
             member: self.member.clone(),
@@ -212,8 +218,8 @@ impl Session {
             rack: None,
             rebalance_timeout: Some(self.join.rebalance_timeout),
             subscribed: Some(self.join.subscribed.clone()),
+            pattern,
             assignor: self.join.assignor,
-            pattern: None,
             owned: Some(self.owned.assignment()),
         };
         self.broker.consumer_heartbeat(&self.principal, &request).await
@@ -315,7 +321,7 @@ impl Session {
             Some(_) => ConsumerStep::LeaveForNow,
             None => ConsumerStep::Leave,
         };
-        if let Err(error) = self.beat(step).await {
+        if let Err(error) = self.beat(step, None).await {
             tracing::debug!(group = %self.join.group, member = %self.member, %error, "not left");
         }
         self.tell(SessionEvent::Left);

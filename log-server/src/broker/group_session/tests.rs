@@ -48,6 +48,7 @@ fn joining(member: &str) -> JoinAsMember {
         client_host: "here".into(),
         rebalance_timeout: Duration::from_secs(60),
         subscribed: vec!["t".into()],
+        pattern: None,
         assignor: None,
         without_commit: WithoutCommit::Start(StartPosition::Edge(Edge::Earliest)),
         isolation: Isolation::HighWatermark,
@@ -230,11 +231,29 @@ async fn what_nobody_can_be_a_member_of_is_refused() {
     let bad = JoinAsMember { subscribed: vec!["../x".into()], ..joining("m") };
     let refused = broker.join_as_member(&PRINCIPAL, bad).await.unwrap_err();
     assert!(matches!(refused, JoinAsMemberError::Topic(_)), "{refused}");
+    let none = JoinAsMember { pattern: Some("t(".into()), ..joining("m") };
+    let refused = broker.join_as_member(&PRINCIPAL, none).await.unwrap_err();
+    assert!(matches!(refused, JoinAsMemberError::Pattern(_)), "{refused}");
     let mut session = join(&broker, "m").await;
     given(&mut session).await;
     session.release(vec![("t".to_owned(), 0)]);
     let end = event(&mut session).await;
     assert!(matches!(end, SessionEvent::Ended(SessionEnd::NotRevoked { .. })), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_pattern_finds_topics() {
+    let (_folder, broker) = house().await;
+    let pattern = Some("[s-u]".to_owned());
+    let by_pattern = JoinAsMember { subscribed: Vec::new(), pattern, ..joining("m") };
+    let mut session = broker.join_as_member(&PRINCIPAL, by_pattern).await.unwrap();
+    assert_eq!(given(&mut session).await, [0, 1]);
+    drop(session);
+    // The same member without it: what it had before is not as it was.
+    let by_name = JoinAsMember { subscribed: vec!["later".into()], ..joining("m") };
+    let mut session = broker.join_as_member(&PRINCIPAL, by_name).await.unwrap();
+    let SessionEvent::Assigned { partitions, .. } = event(&mut session).await else { panic!() };
+    assert!(partitions.is_empty(), "{partitions:?}");
 }
 
 /// A topic that does not exist yet, one that is deleted and made again, and a group that starts
