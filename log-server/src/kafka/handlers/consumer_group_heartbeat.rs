@@ -307,7 +307,7 @@ mod tests {
             ),
             (
                 ConsumerGroupHeartbeatRequest { group_id: Str::default(), ..good.clone() },
-                ErrorCode::InvalidGroupId,
+                ErrorCode::InvalidRequest,
             ),
         ];
         for (request, expected) in cases {
