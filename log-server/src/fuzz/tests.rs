@@ -19,5 +19,5 @@ fn kafka_requests() {
 
 #[test]
 fn grpc_requests() {
-    corpus::run(&TARGETS, "grpc_requests", 300);
+    corpus::run(&TARGETS, "grpc_requests", 100);
 }
