@@ -17,13 +17,9 @@ public final class Main {
             List.of(
                     RecordsTest.class,
                     GroupsTest.class,
-<<<<<<< HEAD
-                    AdminTest.class,
-                    StreamsTest.class,
-=======
                     MigrationTest.class,
                     AdminTest.class,
->>>>>>> e0d9601 (Let a group go from the classic protocol to the consumer protocol and back)
+                    StreamsTest.class,
                     CrashTest.class);
 
     public static void main(String[] names) throws Exception {
