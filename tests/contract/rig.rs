@@ -22,6 +22,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
+pub(crate) use crate::support::batch::{at, sealed};
 use crate::support::{Broker, cairn};
 
 /// The services of one broker, over one connection, without a client's manners.
@@ -223,27 +224,6 @@ pub(crate) fn from_producer(producer: Producer, sequence: i32) -> BatchOptions {
 pub(crate) fn now() -> TimestampMs {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
     TimestampMs::new(i64::try_from(since.as_millis()).expect("before the year 292,278,994"))
-}
-
-/// Where the fields lie that tests change; see docs/log-format.md.
-pub(crate) mod at {
-    pub(crate) const LENGTH: usize = 8;
-    pub(crate) const MAGIC: usize = 16;
-    pub(crate) const CRC: usize = 17;
-    pub(crate) const ATTRIBUTES: usize = 21;
-    pub(crate) const LAST_OFFSET_DELTA: usize = 23;
-    pub(crate) const RECORD_COUNT: usize = 57;
-    pub(crate) const RECORDS: usize = 61;
-}
-
-/// Sets the length and the CRC to what the bytes say: what is wrong now is not the transport's
-/// fault.
-pub(crate) fn sealed(mut batch: Vec<u8>) -> Vec<u8> {
-    let length = i32::try_from(batch.len() - at::LENGTH - 4).expect("a batch is small");
-    batch[at::LENGTH..][..4].copy_from_slice(&length.to_be_bytes());
-    let crc = crc_fast::crc32_iscsi(&batch[at::ATTRIBUTES..]);
-    batch[at::CRC..][..4].copy_from_slice(&crc.to_be_bytes());
-    batch
 }
 
 /// The machine-readable part of a failed call; `None` if it has none.

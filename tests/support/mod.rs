@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each suite uses its part of this")]
 #![allow(clippy::print_stderr, reason = "a failed test shows what the broker said")]
 
+pub(crate) mod batch;
 pub(crate) mod kafka;
 
 use std::io::{BufRead, BufReader, Read};
