@@ -31,6 +31,11 @@ fn told(broker: &Broker, arguments: &[&str]) -> Value {
 
 /// Joins the classic group `g` as its only member, which reads all of `t`.
 pub(crate) fn join(client: &mut Client) -> Str {
+    join_as(client, "consumer")
+}
+
+/// As [`join`], in a group that is of this protocol type.
+pub(crate) fn join_as(client: &mut Client, protocol_type: &str) -> Str {
     let subscription =
         ConsumerProtocolSubscription { topics: vec!["t".into()], ..Default::default() };
     let metadata = encode_embedded(0, &subscription).expect("a subscription");
@@ -40,7 +45,7 @@ pub(crate) fn join(client: &mut Client) -> Str {
             group_id: "g".into(),
             session_timeout_ms: 60_000,
             rebalance_timeout_ms: 60_000,
-            protocol_type: "consumer".into(),
+            protocol_type: protocol_type.into(),
             protocols: vec![JoinGroupRequestProtocol { name: "range".into(), metadata }],
             ..Default::default()
         },

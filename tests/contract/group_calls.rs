@@ -226,10 +226,10 @@ async fn a_call_that_makes_no_sense_is_refused() {
 
 /// A group whose members share out by themselves takes nobody that cannot.
 #[tokio::test]
-async fn a_classic_group_is_named_as_the_reason() {
+async fn a_group_of_others_is_named_as_the_reason() {
     let data = data_folder();
     let (broker, mut doors) = with_records(data.path()).await;
-    crate::cli_groups::join(&mut Client::of(&broker));
+    crate::cli_groups::join_as(&mut Client::of(&broker), "connect");
     let status = doors.call(Asked::Join(joining("m"))).await.err().expect("it has members");
     let error = error_of(&status).expect("a detail");
     assert_eq!(error.code(), ErrorCode::InconsistentGroupProtocol);

@@ -22,7 +22,7 @@ pub enum JoinAsMemberError {
     Pattern(#[from] TopicPatternError),
     /// The group's members share its work out by themselves.
     #[error(
-        "group {group} has members of the classic protocol: stop them first, or set group.protocol=consumer on them, or join another group"
+        "group {group} has members of the classic protocol that it cannot be shared with: stop them first, or set group.protocol=consumer on them, or join another group"
     )]
     ClassicGroup {
         /// Its id.
