@@ -35,6 +35,8 @@ mod startup;
 mod stop;
 
 #[cfg(test)]
+mod neighbours_tests;
+#[cfg(test)]
 mod tests;
 
 use std::ops::Range;

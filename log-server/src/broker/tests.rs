@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log_core::io::Disk;
+use log_core::io::{Disk, Storage};
 use log_core::{Committer, SystemClock};
 use log_proto::record::{BatchBuilder, BatchOptions};
 use log_proto::types::{Offset, TimestampMs};
@@ -13,8 +13,12 @@ use super::*;
 use crate::topics::TopicName;
 
 async fn start(folder: &Path) -> Broker {
+    start_on(folder, Arc::new(Disk)).await
+}
+
+pub(super) async fn start_on(folder: &Path, storage: Arc<dyn Storage>) -> Broker {
     let parts = PartitionParts {
-        storage: Arc::new(Disk),
+        storage,
         clock: Arc::new(SystemClock),
         committer: Committer::start(1),
         pressure: Arc::default(),
@@ -29,7 +33,7 @@ async fn create(broker: &Broker, name: &str) {
     created.await.unwrap();
 }
 
-async fn commit(broker: &Broker, topic: &str) {
+pub(super) async fn commit(broker: &Broker, topic: &str) {
     let offset = GroupOffset {
         topic: topic.to_owned(),
         partition: 0,
