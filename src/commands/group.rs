@@ -9,7 +9,7 @@ use log_client::{
 };
 use serde_json::{Value, json};
 
-use super::BrokerArgs;
+use super::CommonArgs;
 use crate::{
     error::{CliError, Result, hint_for_refusal},
     output::{self, Style},
@@ -23,23 +23,7 @@ pub(super) struct GroupArgs {
     #[command(subcommand)]
     command: GroupCommand,
     #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    /// The broker's gRPC address
-    #[arg(
-        long,
-        global = true,
-        value_name = "HOST:PORT",
-        env = super::BROKER_VARIABLE,
-        default_value = "127.0.0.1:9094"
-    )]
-    broker: String,
-    /// Print JSON instead of text
-    #[arg(long, global = true)]
-    json: bool,
+    common: CommonArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,9 +97,9 @@ Examples:
 }
 
 pub(super) async fn run(args: GroupArgs) -> Result<()> {
-    let client = BrokerArgs { broker: args.common.broker }.client()?;
+    let client = args.common.broker.client()?;
     let admin = client.admin();
-    let style = if args.common.json { Style::Json } else { Style::Text };
+    let style = args.common.style();
     match args.command {
         GroupCommand::List => list(&admin.list_groups().await?, style),
         GroupCommand::Describe { group } => describe(&admin.describe_group(&group).await?, style),

@@ -15,6 +15,7 @@ use log_client::Client;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{CliError, Result};
+use crate::output::Style;
 
 /// A partitioned append-only commit log: the broker, and the tools around it.
 #[derive(Debug, Parser)]
@@ -105,13 +106,35 @@ fn start_logging(default: &str) {
 #[derive(Debug, Args)]
 struct BrokerArgs {
     /// The broker's gRPC address
-    #[arg(long, value_name = "HOST:PORT", env = BROKER_VARIABLE, default_value = "127.0.0.1:9094")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        env = BROKER_VARIABLE,
+        default_value = "127.0.0.1:9094"
+    )]
     broker: String,
 }
 
 impl BrokerArgs {
     fn client(&self) -> Result<Client> {
         Ok(Client::new(&self.broker)?)
+    }
+}
+
+/// What commands of several verbs take, before the verb or behind it.
+#[derive(Debug, Args)]
+struct CommonArgs {
+    #[command(flatten)]
+    broker: BrokerArgs,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl CommonArgs {
+    fn style(&self) -> Style {
+        if self.json { Style::Json } else { Style::Text }
     }
 }
 

@@ -9,7 +9,7 @@ use log_client::{
 };
 use serde_json::{Value, json};
 
-use super::{BrokerArgs, name_and_value};
+use super::{CommonArgs, name_and_value};
 use crate::{
     error::{CliError, Result},
     output::{self, Style},
@@ -22,23 +22,7 @@ pub(super) struct TopicArgs {
     #[command(subcommand)]
     command: TopicCommand,
     #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    /// The broker's gRPC address
-    #[arg(
-        long,
-        global = true,
-        value_name = "HOST:PORT",
-        env = super::BROKER_VARIABLE,
-        default_value = "127.0.0.1:9094"
-    )]
-    broker: String,
-    /// Print JSON instead of text
-    #[arg(long, global = true)]
-    json: bool,
+    common: CommonArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -133,9 +117,8 @@ Examples:
 }
 
 pub(super) async fn run(args: TopicArgs) -> Result<()> {
-    let broker = BrokerArgs { broker: args.common.broker };
-    let admin = broker.client()?.admin();
-    let style = if args.common.json { Style::Json } else { Style::Text };
+    let admin = args.common.broker.client()?.admin();
+    let style = args.common.style();
     match args.command {
         TopicCommand::Create { name, partitions, configs, if_not_exists } => {
             let exists = if if_not_exists { IfExists::Fine } else { IfExists::Fail };
