@@ -46,6 +46,9 @@ use crate::partition::Partition;
 use crate::principal::Principal;
 use crate::topics::{Topic, TopicName};
 
+/// What a session has been told and has not come to.
+const COMMANDS_WAITING_MAX: usize = 64;
+
 /// A partition by its topic's name and its number.
 pub type PartitionName = (String, u32);
 
@@ -146,7 +149,7 @@ enum Command {
 #[derive(Debug)]
 pub struct GroupSession {
     member: MemberId,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::Sender<Command>,
     events: mpsc::UnboundedReceiver<SessionEvent>,
 }
 
@@ -157,23 +160,24 @@ impl GroupSession {
     }
 
     /// Stores how far the member has come, all or nothing. Answered by an event.
-    pub fn commit(&self, id: u64, offsets: Vec<GroupOffset>) {
-        self.send(Command::Commit { id, offsets });
+    pub async fn commit(&self, id: u64, offsets: Vec<GroupOffset>) {
+        self.send(Command::Commit { id, offsets }).await;
     }
 
     /// Gives up what was revoked.
-    pub fn release(&self, partitions: Vec<PartitionName>) {
-        self.send(Command::Release(partitions));
+    pub async fn release(&self, partitions: Vec<PartitionName>) {
+        self.send(Command::Release(partitions)).await;
     }
 
     /// Leaves the group, or, as a static member, steps aside. Answered by the last event.
-    pub fn leave(&self) {
-        self.send(Command::Leave);
+    pub async fn leave(&self) {
+        self.send(Command::Leave).await;
     }
 
-    fn send(&self, command: Command) {
+    /// Waits while the session has much to do: what a caller says lies in memory until then.
+    async fn send(&self, command: Command) {
         // A session that is over has said so, and whoever still has something to say will hear it.
-        let _ = self.commands.send(command);
+        let _ = self.commands.send(command).await;
     }
 
     /// What happens next; `None` when the broker stops, and after the end. May be dropped without
@@ -205,7 +209,7 @@ impl Broker {
         let member = join.member.clone().unwrap_or_else(fresh);
         tracing::debug!(%principal, group = %join.group, %member, "joining for as long as it holds");
         let seat = self.inner.seats.take(&join.group, &member);
-        let (commands, told) = mpsc::unbounded_channel();
+        let (commands, told) = mpsc::channel(COMMANDS_WAITING_MAX);
         let (tell, events) = mpsc::unbounded_channel();
         let session = Session::new(self, *principal, (join, member.clone()), (seat, told, tell));
         tokio::spawn(session.begin(pattern).await?);

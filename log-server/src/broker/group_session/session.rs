@@ -37,8 +37,7 @@ const CHANGES_SETTLE: Duration = Duration::from_millis(10);
 /// How soon to ask again after an answer that the disk has swallowed.
 const RETRY: Duration = Duration::from_secs(1);
 
-pub(super) type Ends =
-    (Seat, mpsc::UnboundedReceiver<Command>, mpsc::UnboundedSender<SessionEvent>);
+pub(super) type Ends = (Seat, mpsc::Receiver<Command>, mpsc::UnboundedSender<SessionEvent>);
 
 pub(super) struct Session {
     broker: Broker,
@@ -52,7 +51,7 @@ pub(super) struct Session {
     /// Where the member says it is, in what it claims and was not given back yet.
     positions: HashMap<PartitionName, Offset>,
     seat: Seat,
-    commands: mpsc::UnboundedReceiver<Command>,
+    commands: mpsc::Receiver<Command>,
     events: mpsc::UnboundedSender<SessionEvent>,
     changes: watch::Receiver<()>,
     next_beat: Instant,

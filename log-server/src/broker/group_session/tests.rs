@@ -96,7 +96,7 @@ async fn committed(session: &mut GroupSession, partition: u32) -> Result<(), Com
         leader_epoch: None,
         metadata: String::new(),
     };
-    session.commit(7, vec![offset]);
+    session.commit(7, vec![offset]).await;
     loop {
         match event(session).await {
             SessionEvent::Committed { id: 7, outcome } => return outcome,
@@ -126,7 +126,7 @@ async fn a_partition_changes_hands_when_it_is_released_and_not_before() {
     let [(_, number)] = gone[..] else { panic!("one of two is to go: {gone:?}") };
     committed(&mut one, number).await.unwrap();
     assert_eq!(described(&broker).members[1].assignment, [].into(), "it is not free yet");
-    one.release(gone.clone());
+    one.release(gone.clone()).await;
     assert_eq!(given(&mut other).await, [number]);
     let late = committed(&mut one, number).await.unwrap_err();
     assert!(matches!(late, CommitAsMemberError::NotOwned { .. }), "{late}");
@@ -195,7 +195,7 @@ async fn a_broker_that_stops_takes_nobody_out() {
     assert_eq!(revoked(&mut session).await, [("ghost".to_owned(), 0)]);
     committed(&mut session, 0).await.unwrap();
     let epoch = described(&broker).members[0].epoch;
-    session.leave();
+    session.leave().await;
     let left = event(&mut session).await;
     assert!(matches!(left, SessionEvent::Left), "{left:?}");
     let late = Resume { epoch, positions: [(name(0), Offset::ZERO)].into() };
@@ -214,7 +214,7 @@ async fn a_static_member_steps_aside_and_finds_its_partitions_again() {
     let refused = broker.join_as_member(&PRINCIPAL, as_static("second")).await.unwrap_err();
     let JoinAsMemberError::Refused(refused) = refused else { panic!("{refused}") };
     assert!(refused.to_string().contains("first"), "{refused}");
-    first.leave();
+    first.leave().await;
     while !matches!(event(&mut first).await, SessionEvent::Left) {}
     assert_eq!(members(&broker), ["first"], "its place is kept");
     let mut second = broker.join_as_member(&PRINCIPAL, as_static("second")).await.unwrap();
@@ -236,7 +236,7 @@ async fn what_nobody_can_be_a_member_of_is_refused() {
     assert!(matches!(refused, JoinAsMemberError::Pattern(_)), "{refused}");
     let mut session = join(&broker, "m").await;
     given(&mut session).await;
-    session.release(vec![("t".to_owned(), 0)]);
+    session.release(vec![("t".to_owned(), 0)]).await;
     let end = event(&mut session).await;
     assert!(matches!(end, SessionEvent::Ended(SessionEnd::NotRevoked { .. })), "{end:?}");
 }

@@ -52,10 +52,10 @@ impl Running {
     }
 
     /// The caller has said all that it has to say: nothing more is read for it.
-    pub(super) fn leave_group(&mut self) {
+    pub(super) async fn leave_group(&mut self) {
         if let Some(member) = &mut self.member {
             member.leases.clear();
-            member.session.leave();
+            member.session.leave().await;
         }
     }
 
@@ -65,7 +65,7 @@ impl Running {
         match (offsets, &mut self.member) {
             (Ok(offsets), Some(member)) => {
                 member.commits_waiting += 1;
-                member.session.commit(commit.commit_id, offsets);
+                member.session.commit(commit.commit_id, offsets).await;
                 Ok(())
             }
             (Err(refusal), _) => self.send(committed(commit.commit_id, Err(refusal))).await,
@@ -73,7 +73,7 @@ impl Running {
         }
     }
 
-    pub(super) fn release(&mut self, release: v1::Release) -> Result<(), End> {
+    pub(super) async fn release(&mut self, release: v1::Release) -> Result<(), End> {
         let mut released = Vec::new();
         for v1::TopicPartitions { topic, partitions } in release.partitions {
             for number in partitions {
@@ -83,7 +83,7 @@ impl Running {
             }
         }
         if let Some(member) = &self.member {
-            member.session.release(released);
+            member.session.release(released).await;
         }
         Ok(())
     }

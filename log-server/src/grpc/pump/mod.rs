@@ -258,7 +258,7 @@ impl Running {
             Some(Ok(v1::ConsumeRequest { request })) => request,
             None => {
                 self.requests_open = false;
-                self.leave_group();
+                self.leave_group().await;
                 return Ok(());
             }
             // The connection is gone, or what comes over it is no protocol.
@@ -271,7 +271,7 @@ impl Running {
                 Ok(())
             }
             (Some(Asked::Commit(commit)), true) => self.commit(commit).await,
-            (Some(Asked::Release(release)), true) => self.release(release),
+            (Some(Asked::Release(release)), true) => self.release(release).await,
             (_, true) => Err(End::refused("only credit, commit and release may follow the join")),
             (_, false) => Err(End::refused("only credit may follow the start: make another call")),
         }
