@@ -37,10 +37,6 @@ enum State {
 pub(super) struct NotRevoked(pub(super) PartitionName);
 
 impl Owned {
-    pub(super) fn len(&self) -> usize {
-        self.partitions.len()
-    }
-
     /// Whether the member may commit this.
     pub(super) fn has(&self, partition: &PartitionName) -> bool {
         self.partitions.contains_key(partition)

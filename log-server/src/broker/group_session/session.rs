@@ -5,7 +5,7 @@
 //! heartbeat says everything, so every answer does too, and one that was lost to a full disk needs
 //! no catching up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,6 +135,10 @@ impl Session {
         };
         if let Err(end) = outcome {
             tracing::info!(group = %self.join.group, member = %self.member, %end, "session ends");
+            if let SessionEnd::NotRevoked { .. } | SessionEnd::TooMany { .. } = end {
+                // The group does not know of it, and would wait for this member.
+                self.step_out().await;
+            }
             self.tell(SessionEvent::Ended(end));
         }
     }
@@ -143,11 +147,14 @@ impl Session {
         let mut stage = self.broker.stage();
         loop {
             let step = tokio::select! {
+                // In this order: a stop and a successor take the handle away as well, which must
+                // not pass for a wish to leave; and a caller that says much still heartbeats.
+                biased;
                 () = Broker::stopping(&mut stage) => Step::Stop,
                 () = self.seat.lost() => Step::Superseded,
-                command = self.commands.recv() => Step::Told(command),
                 () = sleep_until(self.next_beat) => Step::Beat,
                 Ok(()) = self.changes.changed() => Step::Soon,
+                command = self.commands.recv() => Step::Told(command),
             };
             match step {
                 Step::Stop => return Ok(()),
@@ -164,7 +171,8 @@ impl Session {
                 }
                 Step::Told(Some(Command::Release(partitions))) => self.release(partitions).await?,
                 Step::Told(Some(Command::Leave) | None) => {
-                    self.leave().await;
+                    self.step_out().await;
+                    self.tell(SessionEvent::Left);
                     return Ok(());
                 }
             }
@@ -172,6 +180,9 @@ impl Session {
     }
 
     async fn release(&mut self, partitions: Vec<PartitionName>) -> Result<(), SessionEnd> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
         for partition in partitions {
             self.owned.release(partition).map_err(|NotRevoked((topic, partition))| {
                 SessionEnd::NotRevoked { topic, partition }
@@ -231,8 +242,12 @@ impl Session {
             return Ok(());
         };
         let revoked = self.owned.revoke_all_but(&assignment);
+        for name in &revoked {
+            // Another member goes on from here: what was claimed is old by the time it comes back.
+            self.positions.remove(name);
+        }
         let missing = self.owned.missing(&assignment);
-        let count = self.owned.len().saturating_add(missing.len());
+        let count = assignment.values().map(BTreeSet::len).sum();
         if count > limits::CONSUME_PARTITIONS_MAX {
             return Err(SessionEnd::TooMany { count });
         }
@@ -315,7 +330,7 @@ impl Session {
 
     /// A static member only steps aside. Whoever cannot leave now is taken out when its session
     /// ends.
-    async fn leave(&self) {
+    async fn step_out(&self) {
         let step = match self.join.instance {
             Some(_) => ConsumerStep::LeaveForNow,
             None => ConsumerStep::Leave,
@@ -323,7 +338,6 @@ impl Session {
         if let Err(error) = self.beat(step, None).await {
             tracing::debug!(group = %self.join.group, member = %self.member, %error, "not left");
         }
-        self.tell(SessionEvent::Left);
     }
 
     fn tell(&self, event: SessionEvent) {

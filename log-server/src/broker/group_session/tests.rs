@@ -204,6 +204,60 @@ async fn a_broker_that_stops_takes_nobody_out() {
     assert!(matches!(refused, JoinAsMemberError::NotResumed { .. }), "{refused}");
 }
 
+/// Both reach the session at the same moment, many times over.
+#[tokio::test]
+async fn a_handle_that_goes_with_the_broker_has_not_left() {
+    let (_folder, broker) = house().await;
+    let mut sessions = Vec::new();
+    for number in 0..16 {
+        sessions.push(join(&broker, &format!("m{number:02}")).await);
+    }
+    let before = members(&broker);
+    broker.begin_stop();
+    let told: Vec<_> = sessions.into_iter().map(|session| session.events).collect();
+    for mut events in told {
+        while let Some(event) = events.recv().await {
+            assert!(!matches!(event, SessionEvent::Left), "it has left");
+        }
+    }
+    assert_eq!(members(&broker), before);
+}
+
+/// A member that comes back with a partition that is another's by then, and later its own again.
+#[tokio::test]
+async fn where_a_member_was_is_old_once_another_has_gone_on_from_there() {
+    let (_folder, broker) = house().await;
+    let mut one = join(&broker, "one").await;
+    let SessionEvent::Assigned { epoch, .. } = event(&mut one).await else { panic!() };
+    let mut other = join(&broker, "other").await;
+    revoked(&mut one).await;
+    let nowhere = Offset::new(7).unwrap();
+    let positions = [0, 1].map(|number| (("t".to_owned(), number), nowhere));
+    let resume = Some(Resume { epoch, positions: positions.into() });
+    let resumed = JoinAsMember { resume, ..joining("one") };
+    let mut one = broker.join_as_member(&PRINCIPAL, resumed).await.unwrap();
+    let gone = loop {
+        if let SessionEvent::Revoked(partitions) = event(&mut one).await {
+            break partitions;
+        }
+    };
+    one.release(gone.clone()).await;
+    assert_eq!(given(&mut other).await, [gone[0].1]);
+    committed(&mut other, gone[0].1).await.unwrap();
+    drop(other);
+    let back = loop {
+        match event(&mut one).await {
+            SessionEvent::Assigned { mut partitions, .. } if partitions.len() == 1 => {
+                break partitions.remove(0);
+            }
+            SessionEvent::Assigned { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(back.partition.number, gone[0].1);
+    assert_eq!(back.start, MemberStart { offset: Offset::ZERO, lost: None });
+}
+
 #[tokio::test]
 async fn a_static_member_steps_aside_and_finds_its_partitions_again() {
     let (_folder, broker) = house().await;
@@ -239,6 +293,7 @@ async fn what_nobody_can_be_a_member_of_is_refused() {
     session.release(vec![("t".to_owned(), 0)]).await;
     let end = event(&mut session).await;
     assert!(matches!(end, SessionEvent::Ended(SessionEnd::NotRevoked { .. })), "{end:?}");
+    assert_eq!(members(&broker), [""; 0], "nobody waits for a member without a session");
 }
 
 #[tokio::test]
