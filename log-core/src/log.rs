@@ -157,6 +157,8 @@ pub(crate) struct Progress {
     left_clean_at: Option<Tail>,
     checkpoint_at: TimestampMs,
     checkpointed: Tail,
+    /// When a sync that could not begin is tried again, or was.
+    retried_at: Option<Instant>,
 }
 
 impl Flush {
@@ -218,6 +220,7 @@ impl Log {
                 left_clean_at: (recovered.report.found_as == FoundAs::Clean).then_some(end),
                 checkpoint_at: open.clock.now(),
                 checkpointed: end,
+                retried_at: None,
             }),
         };
         let writer = Writer {
@@ -389,7 +392,8 @@ impl Log {
     }
 
     /// A clean stop: syncs, writes every derived file, trims, and notes that nothing needs a look
-    /// at the next start. Later appends are refused. Closing twice is fine.
+    /// at the next start. Later appends are refused, also if it fails. Closing twice is fine, and
+    /// tells of a failure twice.
     pub fn close(&self) -> Result<(), FlushError> {
         self.inner.close()
     }
@@ -477,7 +481,7 @@ impl Inner {
         self.flush.gather.lock().begun(begun);
         let target = self.marks.log_end();
         if target != self.marks.synced_tail() {
-            self.sync_files(target).map_err(|error| self.unsynced(error))?;
+            self.sync_files(target).map_err(|error| self.unsynced(progress, error))?;
             self.marks.synced(target);
         }
         let ended = Instant::now();
@@ -492,9 +496,14 @@ impl Inner {
 
     /// A sync that failed is final. One that could not begin, because a file or the folder could not
     /// be opened, has marked nothing clean, and is tried again for those who wait for it.
-    fn unsynced(self: &Arc<Self>, error: FileError) -> FlushError {
+    fn unsynced(self: &Arc<Self>, progress: &mut Progress, error: FileError) -> FlushError {
         if error.is_out_of_descriptors() {
-            self.submit_after(DESCRIPTORS_PAUSE);
+            let now = Instant::now();
+            // One more try for all who ask meanwhile, not one for each.
+            if progress.retried_at.is_none_or(|retried_at| retried_at <= now) {
+                progress.retried_at = Some(now + DESCRIPTORS_PAUSE);
+                self.submit_after(DESCRIPTORS_PAUSE);
+            }
             return FlushError::OutOfDescriptors(error);
         }
         self.fail(error.to_string()).into()
@@ -641,12 +650,13 @@ impl Inner {
         {
             let mut writer = self.writer.lock();
             if writer.state == WriterState::Closed {
-                return Ok(());
+                return self.failure().map_or(Ok(()), |failure| Err(failure.clone().into()));
             }
             writer.state = WriterState::Closed;
         }
         let mut progress = self.flush.hold();
-        self.sync(&mut progress)?;
+        // Nobody waits any more for what may be possible later.
+        self.sync(&mut progress).inspect_err(|error| drop(self.fail(error.to_string())))?;
         // A log that was stopped cleanly and not written to since is as it should be left.
         let untouched = progress.left_clean_at == Some(self.marks.log_end());
         let closed = match if untouched { Ok(()) } else { self.leave_clean(&mut progress) } {

@@ -165,6 +165,24 @@ fn a_sync_without_descriptors_is_made_up_for() {
 }
 
 #[test]
+fn a_log_that_could_not_be_closed_says_so_each_time() {
+    let (home, disk) = faulty(LogConfig { flush: LAZY, ..small_segments() });
+    let log = home.open();
+    log.put(&data("a", 1).padded(800));
+    log.put(&data("b", 1).padded(800));
+    disk.run_out_of_descriptors();
+    assert!(matches!(log.close(), Err(FlushError::OutOfDescriptors(_))));
+    assert!(log.offsets().stopped, "nobody waits for it any more");
+    disk.heal();
+    assert!(matches!(log.close(), Err(FlushError::Failed(_))));
+    log.crash();
+    let log = home.open();
+    assert_ne!(log.report.found_as, FoundAs::Clean);
+    check_unchanged(&home, &log, &["a.0", "b.0"]);
+    log.stop();
+}
+
+#[test]
 fn a_write_that_fails_otherwise_ends_all_writing_and_no_reading() {
     for torn_bytes in [0, 70] {
         let (home, disk) = faulty(LogConfig::default());
