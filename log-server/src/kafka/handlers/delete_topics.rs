@@ -33,10 +33,11 @@ pub(in crate::kafka) async fn handle(
         Ok(found) => (None, wire_id(&found)),
         Err(_) => (topic.name.clone(), topic.topic_id),
     };
-    let mut repeats = Repeats::count(asked.iter().map(key));
+    let keys: Vec<_> = asked.iter().map(key).collect();
+    let mut repeats = Repeats::count(&keys);
     let mut responses = Vec::with_capacity(asked.len());
-    for topic in &asked {
-        match repeats.check(&key(topic)) {
+    for (topic, key) in asked.iter().zip(&keys) {
+        match repeats.check(&key) {
             Some(Ok(())) => responses.push(delete(context, topic).await),
             Some(Err(refusal)) => responses.push(result(topic, None, &Err(refusal))),
             None => {}
