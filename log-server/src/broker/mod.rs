@@ -205,8 +205,13 @@ impl Broker {
     /// The topic that records are to be produced to.
     pub fn topic_to_produce(&self, name: &str) -> Result<Arc<Topic>, ProduceError> {
         let topic = self.inner.topics.get(name)?;
-        refuse_internal(&topic)?;
+        self.check_to_produce(&topic)?;
         Ok(topic)
+    }
+
+    /// Whether records may be produced to the topic.
+    pub fn check_to_produce(&self, topic: &Topic) -> Result<(), ProduceError> {
+        Ok(refuse_internal(topic)?)
     }
 
     /// Waits until a request of `bytes` bytes may be in memory. Whoever waits here stops reading

@@ -121,7 +121,8 @@ async fn submit(
 
 fn find(context: &Context, named: TopicRef<'_>) -> Result<Arc<Topic>, Refusal> {
     let topic = topic_of(&context.broker, named).map_err(in_few_words)?;
-    Ok(context.broker.topic_to_produce(topic.name.as_str())?)
+    context.broker.check_to_produce(&topic)?;
+    Ok(topic)
 }
 
 /// What is not there needs no words, as with Kafka: a million partitions of that kind are named in
