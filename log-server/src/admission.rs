@@ -111,6 +111,20 @@ impl Admitted {
     fn pinned(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
         Pin::new(&mut self.get_mut().stream)
     }
+
+    /// A client that takes nothing is not read from either by whoever has more to say to it.
+    fn unless_silent<T>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match &mut self.get_mut().silence {
+            Some(silence) if polled.is_pending() => {
+                silence.poll_too_long(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
+            _ => polled,
+        }
+    }
 }
 
 impl AsyncRead for Admitted {
@@ -119,14 +133,12 @@ impl AsyncRead for Admitted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        let Some(silence) = &mut this.silence else { return polled };
-        if polled.is_ready() {
+        let mut this = self;
+        let polled = this.as_mut().pinned().poll_read(cx, buffer);
+        if let Some(silence) = this.silence.as_mut().filter(|_| polled.is_ready()) {
             silence.heard_at = Instant::now();
-            return polled;
         }
-        silence.poll_too_long(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        this.unless_silent(cx, polled)
     }
 }
 
@@ -136,7 +148,9 @@ impl AsyncWrite for Admitted {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.pinned().poll_write(cx, bytes)
+        let mut this = self;
+        let polled = this.as_mut().pinned().poll_write(cx, bytes);
+        this.unless_silent(cx, polled)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -152,7 +166,9 @@ impl AsyncWrite for Admitted {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.pinned().poll_write_vectored(cx, parts)
+        let mut this = self;
+        let polled = this.as_mut().pinned().poll_write_vectored(cx, parts);
+        this.unless_silent(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -217,5 +233,16 @@ mod tests {
         let ended = admitted.read(&mut word).await.expect_err("nothing comes");
         assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
         assert!(heard_at.elapsed() >= max);
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_and_says_nothing_is_not_written_to_for_ever() {
+        let (listener, address) = door().await;
+        let _client = TcpStream::connect(address).await.expect("it listens");
+        let admitted = Admission::of(1).accept(&listener).await;
+        let mut admitted = admitted.silent_for_at_most(Duration::from_millis(50));
+        let all = vec![0; 64 << 20];
+        let ended = admitted.write_all(&all).await.expect_err("more than any socket holds");
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
     }
 }
