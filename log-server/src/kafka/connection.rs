@@ -217,9 +217,12 @@ impl Frames {
         let length = usize::try_from(declared).ok().filter(|length| *length <= max);
         let end = LENGTH_BYTES + length.ok_or(Closed::FrameLength { declared, max })?;
         while self.buffer.len() < end {
-            self.account().await?;
-            let missing = end - self.buffer.len();
             let begun = *self.begun.get_or_insert_with(Instant::now);
+            let asked_at = Instant::now();
+            self.account().await?;
+            // What others held is not the client's delay.
+            let begun = *self.begun.insert(begun + asked_at.elapsed());
+            let missing = end - self.buffer.len();
             let deadline = (begun + patience(end)).min(Instant::now() + STALL_MAX);
             self.more(deadline, missing.clamp(READ_BYTES, self.buffer.len().max(READ_BYTES)))
                 .await?;
