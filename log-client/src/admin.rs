@@ -127,6 +127,9 @@ pub struct PartitionDescription {
     pub segments: u32,
     /// Why it takes no writes, if it takes none.
     pub failure: Option<String>,
+    /// What the last start found wrong, with file and position: damage, which is left in place, and
+    /// ends that were cut off. The rest of it is served.
+    pub findings: Vec<String>,
 }
 
 /// A setting of a topic.
@@ -359,6 +362,7 @@ fn partition(wire: v1::PartitionDescription) -> Option<PartitionDescription> {
         size_bytes: wire.size_bytes,
         segments: wire.segments,
         failure: not_empty(wire.failure),
+        findings: wire.findings,
     })
 }
 

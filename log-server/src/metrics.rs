@@ -206,6 +206,10 @@ impl Collector for TopicsCollector {
                 encode_partitions(topic, gauge, &mut metric)?;
             }
         }
+        let damaged = topics.iter().flat_map(|topic| topic.serving());
+        let damaged = damaged.filter(|partition| !partition.findings().is_empty()).count();
+        let help = "Partitions in which the last start found damage, or an end to cut off";
+        encode_gauge(&mut encoder, "damaged_partitions", help, damaged)?;
         let failed: usize = topics.iter().map(|topic| failed_partitions(topic)).sum();
         encode_gauge(&mut encoder, "failed_partitions", "Partitions that take no writes", failed)
     }

@@ -199,7 +199,11 @@ fn describe(description: &TopicDescription, style: Style) -> Result<()> {
     output::line("")?;
     let rows: Vec<_> = partitions.iter().map(partition_row).collect();
     let head = ["partition", "log start", "high watermark", "log end", "size", "segments", "state"];
-    output::table(&head, &rows)
+    output::table(&head, &rows)?;
+    let findings = partitions.iter().flat_map(|partition| &partition.findings);
+    findings
+        .map(|finding| format!("found at the start: {finding}"))
+        .try_for_each(|line| output::line(&line))
 }
 
 fn partition_row(partition: &PartitionDescription) -> Vec<String> {
@@ -210,8 +214,16 @@ fn partition_row(partition: &PartitionDescription) -> Vec<String> {
         partition.log_end_offset.to_string(),
         show_bytes(partition.size_bytes),
         partition.segments.to_string(),
-        partition.failure.clone().unwrap_or_else(|| "ok".to_owned()),
+        state(partition),
     ]
+}
+
+fn state(partition: &PartitionDescription) -> String {
+    match &partition.failure {
+        Some(failure) => failure.clone(),
+        None if partition.findings.is_empty() => "ok".to_owned(),
+        None => "DAMAGED".to_owned(),
+    }
 }
 
 fn summary_json(topic: &TopicSummary) -> Value {
@@ -242,6 +254,7 @@ fn partition_json(partition: &PartitionDescription) -> Value {
         "size_bytes": partition.size_bytes,
         "segments": partition.segments,
         "failure": partition.failure,
+        "findings": partition.findings,
     })
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::rig::{failed, fed, good, run};
 use crate::support::{Broker, Signal, cairn, data_folder};
+use crate::traces::metric;
 
 #[test]
 fn every_listing_is_json_on_demand() {
@@ -109,6 +110,26 @@ fn the_files_of_a_stopped_broker_tell_what_they_hold() {
     assert!(text.contains("offsets 0..="), "{text}");
     let verdict = String::from_utf8(good(segment(&["verify", &folder]))).expect("text");
     assert!(verdict.contains("30000 records") && !verdict.contains("DAMAGED"), "{verdict}");
+}
+
+#[test]
+fn damage_that_a_start_finds_stays_in_sight() {
+    let data = data_folder();
+    stopped_folder(data.path());
+    let file = data.path().join("topics/t-0/00000000000000000000.log");
+    let log = fs::OpenOptions::new().write(true).open(&file).expect("a file");
+    let length = log.metadata().expect("its length").len();
+    log.set_len(length - 100).expect("it can be cut");
+    let broker = Broker::start(data.path());
+    let described = parsed(&good(run(&broker, &["topic", "describe", "t", "--json"], b"")));
+    let findings = described["partitions"][0]["findings"].as_array().expect("a list").clone();
+    let finding = findings[0].as_str().expect("a text");
+    assert!(findings.len() == 1 && finding.contains(&file.display().to_string()), "{findings:?}");
+    let told =
+        String::from_utf8(good(run(&broker, &["topic", "describe", "t"], b""))).expect("text");
+    assert!(told.contains("DAMAGED") && told.contains(finding), "{told}");
+    assert_eq!(metric(&broker, "cairn_damaged_partitions", ""), 1);
+    assert_eq!(metric(&broker, "cairn_failed_partitions", ""), 0, "it takes writes all the same");
 }
 
 #[test]

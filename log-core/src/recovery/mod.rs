@@ -60,7 +60,12 @@ pub enum FoundAs {
 }
 
 /// Bytes that an opening took off the end of the log. Zeros do not count.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "{}, byte {position}: {reason}: {bytes} bytes from there on are no part of the log any more, and kept in {}",
+    file.display(),
+    saved_to.display()
+)]
 pub struct Cut {
     /// Which log file.
     pub file: PathBuf,

@@ -325,7 +325,7 @@ fn tell(partition: &Partition, report: &RecoveryReport) {
         tracing::info!(?partition, scanned_bytes = report.scanned_bytes, "log recovered");
     }
     for cut in &report.cuts {
-        tracing::warn!(?partition, ?cut, "the end of the log was cut off");
+        tracing::warn!(?partition, %cut, "the end of the log was cut off");
     }
     for damage in &report.damages {
         tracing::error!(?partition, %damage, "the log is damaged; the rest of it is served");

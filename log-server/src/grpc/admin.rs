@@ -19,6 +19,9 @@ use crate::partition::Partition;
 use crate::topic_config::{ConfigChange, TOPIC_CONFIGS, TopicConfig, TopicConfigs};
 use crate::topics::{PartitionState, Topic, TopicKind};
 
+/// Findings of a partition that are told, so that a disk full of damage fits into an answer.
+const FINDINGS_MAX: usize = 100;
+
 /// The Admin service upon a broker.
 #[derive(Clone)]
 pub(crate) struct AdminService {
@@ -144,6 +147,7 @@ fn describe_serving(partition: i32, serving: &Partition) -> v1::PartitionDescrip
         size_bytes: description.size_bytes,
         segments: u32::try_from(description.segments).unwrap_or(u32::MAX),
         failure: description.failure.map(|failure| failure.to_string()).unwrap_or_default(),
+        findings: serving.findings().iter().take(FINDINGS_MAX).cloned().collect(),
     }
 }
 

@@ -79,6 +79,7 @@ pub struct Partition {
     queue: AppendQueue,
     progress: Arc<Progress>,
     pressure: Arc<WritePressure>,
+    findings: Vec<String>,
     /// Rounds of housekeeping since the last append or read.
     idle_rounds: AtomicU32,
 }
@@ -112,6 +113,7 @@ impl Partition {
             queue: AppendQueue::default(),
             progress,
             pressure: Arc::clone(&parts.pressure),
+            findings: findings(&report),
             idle_rounds: AtomicU32::new(0),
         };
         Ok((partition, report))
@@ -120,6 +122,12 @@ impl Partition {
     /// The log itself, for what blocks: retention, flush, close.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// What opening the log found wrong, with file and position: damage, which is left in place,
+    /// and ends that were cut off. The rest of it is served.
+    pub fn findings(&self) -> &[String] {
+        &self.findings
     }
 
     /// The epoch that it is written under.
@@ -207,6 +215,11 @@ impl Partition {
     fn used(&self) {
         self.idle_rounds.store(0, Ordering::Relaxed);
     }
+}
+
+fn findings(report: &RecoveryReport) -> Vec<String> {
+    let damages = report.damages.iter().map(ToString::to_string);
+    damages.chain(report.cuts.iter().map(ToString::to_string)).collect()
 }
 
 impl fmt::Debug for Partition {
