@@ -74,12 +74,22 @@ fn check(name: &str, play: fn(&mut Run)) {
     let count = others.len();
     assert!(others.is_empty(), "{count} answers differ from Kafka's:\n{}", others.join("\n"));
     meant.assert_used();
+    println!("{name}: {}", extent(&kafka));
+    meant.print();
 }
 
-/// The exceptions of a scenario, and which of their fields were needed.
+/// How much was asked and compared.
+fn extent(answers: &Answers) -> String {
+    let steps = answers.steps.values();
+    let values: usize = steps.clone().flat_map(|values| values.values()).map(BTreeMap::len).sum();
+    let answered: usize = steps.map(|values| recording::rounds(values).len()).sum();
+    format!("{} steps, {answered} answers, {values} values", answers.steps.len())
+}
+
+/// The exceptions of a scenario, and how many values each of their fields has covered.
 struct Meant {
     exceptions: Vec<&'static Exception>,
-    used: RefCell<BTreeSet<(usize, usize)>>,
+    used: RefCell<BTreeMap<(usize, usize), usize>>,
 }
 
 impl Meant {
@@ -96,8 +106,20 @@ impl Meant {
         let found = exceptions.find_map(|(number, exception)| {
             Some((number, exception.field(place, *round, cairn.as_deref())?))
         });
-        self.used.borrow_mut().extend(found);
-        found.is_some()
+        let Some(place) = found else { return false };
+        *self.used.borrow_mut().entry(place).or_default() += 1;
+        true
+    }
+
+    fn print(&self) {
+        let used = self.used.borrow();
+        for (number, Exception { api, step, reason, .. }) in self.exceptions.iter().enumerate() {
+            let fields = used.iter().filter(|((exception, _), _)| *exception == number);
+            let values: usize = fields.map(|(_, values)| values).sum();
+            if values > 0 {
+                println!("  {values} values of {api}, {step}: {reason}");
+            }
+        }
     }
 
     /// An exception that covers nothing any more is a promise that nobody keeps.
@@ -106,7 +128,7 @@ impl Meant {
         for (number, exception) in exceptions.filter(|(_, one)| one.scenario != "*") {
             for (field, (path, _)) in exception.fields.iter().enumerate() {
                 let Exception { api, step, reason, .. } = exception;
-                let is_used = self.used.borrow().contains(&(number, field));
+                let is_used = self.used.borrow().contains_key(&(number, field));
                 assert!(is_used, "{api}, {step}, {path} needs no exception any more: {reason}");
             }
         }

@@ -57,7 +57,8 @@ pub(crate) fn read(text: &str) -> Answers {
     answers
 }
 
-fn rounds(values: &Values) -> BTreeSet<i16> {
+/// The rounds in which a step was answered.
+pub(crate) fn rounds(values: &Values) -> BTreeSet<i16> {
     values.values().flat_map(|by_round| by_round.keys().copied()).collect()
 }
 
