@@ -67,6 +67,7 @@ mod append;
 mod checkpoint;
 mod clock;
 mod config;
+mod continuity;
 mod durable;
 mod error;
 mod flush;

@@ -2,12 +2,14 @@
 //!
 //! A slice holds whole batches, byte for byte as stored. It begins with the batch that holds the
 //! offset asked for, and holds at least that one however small the budget is; it ends at the
-//! offset that the reader may see, or at a segment's end.
+//! offset that the reader may see, at a segment's end, or before the first batch that does not
+//! follow on.
 
 use bytes::Bytes;
 use log_proto::record::{BatchHeader, NO_TIMESTAMP, RecordBatch};
 use log_proto::types::{Offset, TimestampMs};
 
+use crate::continuity;
 use crate::error::{Damage, FileError, ReadError};
 use crate::index::{AbortedTxn, SearchEnd};
 use crate::log::Inner;
@@ -89,14 +91,40 @@ impl Inner {
             return Ok(fetched);
         }
         let limit = self.limit_within(&segment, end, bounds)?;
-        let stop = segment.cut(start, bytes_max as u64, limit)?;
-        fetched.batches = take(&segment, start.position, stop)?;
+        let mut stop = segment.cut(start, bytes_max as u64, limit)?;
+        if stop.position == limit {
+            stop.next = Some(end.min(segment.next_offset()));
+        }
+        let bytes = take(&segment, start.position, stop.position)?;
+        fetched.batches = self.continuous(&segment, start, bytes, (stop.next, limit))?;
+        let stop = start.position + fetched.batches.len() as u64;
         if isolation == Isolation::LastStable {
             // Of what was read, and not of all that follows: a log can have many aborts.
             let end = end.min(segment.offset_bound(stop)?);
             fetched.aborted = self.aborted_between(from, end)?;
         }
         Ok(fetched)
+    }
+
+    /// As much of the bytes from `start` on as may be handed out.
+    fn continuous(
+        &self,
+        segment: &Segment,
+        start: Located,
+        bytes: Bytes,
+        (next, limit): (Option<Offset>, u64),
+    ) -> Result<Bytes, ReadError> {
+        let Err(broken) = continuity::check(&bytes, start.header.base_offset(), next) else {
+            return Ok(bytes);
+        };
+        // Whoever goes on there is told.
+        if broken.at > 0 {
+            return Ok(bytes.slice(..broken.at));
+        }
+        let sound = segment.sound_after(start.position, limit);
+        let resume_at = sound.map(|batch| batch.header.base_offset());
+        let damage = segment.damage(start.position, broken.detail);
+        Err(self.resumable(ReadError::Damaged { damage, resume_at }, segment))
     }
 
     /// The first batch at or behind `from`, below the log's end.

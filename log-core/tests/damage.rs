@@ -241,6 +241,57 @@ fn check_reads(log: &Opened, left: &Left, case: &Case) -> Vec<i64> {
     missing
 }
 
+/// Reads as much as there is at a time, as consumers do. What they cannot see for themselves to be
+/// damaged, by its checksum, lies where it was written.
+fn check_long_reads(log: &Opened, left: &Left, case: &Case) {
+    let mut next = log.offsets().log_start;
+    while next < log.offsets().high_watermark {
+        let fetched = match log.read_copied(next, usize::MAX, Isolation::HighWatermark) {
+            Ok(fetched) => fetched,
+            Err(ReadError::Damaged { resume_at: Some(resume_at), .. }) => {
+                next = resume_at;
+                continue;
+            }
+            Err(ReadError::Damaged { resume_at: None, .. }) => return,
+            Err(error) => panic!("{case:?}: {error}"),
+        };
+        for batch in batches(fetched.batches) {
+            let is_here = |stored: &&Stored| stored.offsets.contains(&next.get());
+            let stored = left.batches.iter().find(is_here).expect("it was written");
+            if let Ok(found) = batch {
+                let header = *found.header();
+                let offsets = header.base_offset().get()..header.next_offset().get();
+                assert_eq!(offsets, stored.offsets, "{case:?}");
+                let is_data = !header.is_control();
+                assert!(!is_data || records(&found) == left.records_of(stored), "{case:?}");
+            }
+            next = offset(stored.offsets.end);
+        }
+    }
+}
+
+/// In each batch, bits that its checksum does not cover and that say where it belongs.
+fn flips_outside_checksums(left: &Left) -> impl Iterator<Item = Case> {
+    let bits = left.batches.iter().flat_map(|stored| {
+        let start = stored.bytes.start * 8;
+        (start..start + 12 * 8).step_by(19).map(|bit| (stored.file.clone(), bit))
+    });
+    bits.map(|(file, bit)| Case { file, damage: Damage::Flip { bit } })
+}
+
+#[test]
+fn no_record_is_served_under_another_ones_offset() {
+    for found_as in [FoundAs::Clean, FoundAs::Crashed] {
+        let (home, left) = left(found_as);
+        for case in flips_outside_checksums(&left) {
+            home.restore(&case.apply(&left.files));
+            let log = home.open();
+            check_long_reads(&log, &left, &case);
+            log.crash();
+        }
+    }
+}
+
 fn check(home: &Home, left: &Left, case: &Case) {
     let damaged = case.apply(&left.files);
     home.restore(&damaged);
@@ -250,6 +301,7 @@ fn check(home: &Home, left: &Left, case: &Case) {
         Ok(log) => log,
         Err(error) => return check_refusal(home, case, &error, &damaged),
     };
+    check_long_reads(&log, left, case);
     let missing = check_reads(&log, left, case);
     let is_touched = |wanted: &i64| touched.iter().any(|batch| batch.offsets.contains(wanted));
     let report = &log.report;

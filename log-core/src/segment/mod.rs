@@ -52,6 +52,14 @@ pub(crate) struct Located {
     pub(crate) header: BatchHeader,
 }
 
+/// Where a read ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadEnd {
+    pub(crate) position: u64,
+    /// What the batch there says it starts with, if that was seen.
+    pub(crate) next: Option<Offset>,
+}
+
 /// A segment as its readers see it. Shared; never appended to through this type.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -210,23 +218,28 @@ impl Segment {
 
     /// Where a read of about `bytes_max` from the batch at `start` ends: between two batches, at
     /// `limit` or before it, behind at least one batch.
-    pub(crate) fn cut(&self, start: Located, bytes_max: u64, limit: u64) -> Result<u64, ReadError> {
+    pub(crate) fn cut(
+        &self,
+        start: Located,
+        bytes_max: u64,
+        limit: u64,
+    ) -> Result<ReadEnd, ReadError> {
         let wanted = start.position.saturating_add(bytes_max);
         if wanted >= limit {
-            return Ok(limit);
+            return Ok(ReadEnd { position: limit, next: None });
         }
         let first_end = start.position + start.header.size_bytes() as u64;
         let indexed = self.with_indexes(|indexes| indexes.offset.floor_position(wanted))?;
         let mut end = indexed.unwrap_or(0).max(first_end).min(limit);
         let mut walk = self.walk(Check::Headers, end, limit)?;
         // Damage ahead does not keep what is sound before it from being read.
-        while let Ok(Some(_)) = walk.next() {
+        while let Ok(Some(batch)) = walk.next() {
             if walk.position() > wanted {
-                break;
+                return Ok(ReadEnd { position: end, next: Some(batch.header.base_offset()) });
             }
             end = walk.position();
         }
-        Ok(end)
+        Ok(ReadEnd { position: end, next: None })
     }
 
     /// Batches from the one at byte `start` up to byte `limit`.
