@@ -48,6 +48,14 @@ pub const CONSUME_PARTITIONS_MAX: usize = 10_000;
 /// takes some forty times its size in memory once it is decoded.
 pub const CONTROL_REQUEST_BYTES_MAX: usize = 4 << 20;
 
+/// A request of so many bytes, or fewer, is small: it has memory while larger ones wait for theirs,
+/// and what comes of it takes none until it is whole.
+pub const SMALL_REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// Unanswered bytes of one Kafka connection, unless a single request is larger. More would not make
+/// it faster, but clients that take their time would share the memory among few of them.
+pub const CONNECTION_IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
+
 /// Requests of one ProduceStream that may be waiting for their answers.
 pub const STREAM_IN_FLIGHT_MAX: usize = 1024;
 

@@ -17,8 +17,8 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use tokio::sync::Semaphore;
 
+use crate::broker::RequestMemory;
 use crate::partition::Partition;
 use crate::topics::{PartitionState, Topic, Topics};
 
@@ -82,11 +82,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(
-        topics: Arc<Topics>,
-        request_memory: Arc<Semaphore>,
-        memory_max: usize,
-    ) -> Self {
+    pub(crate) fn new(topics: Arc<Topics>, request_memory: RequestMemory) -> Self {
         let mut registry = Registry::with_prefix("cairn");
         let acknowledge_seconds = Histogram::new(exponential_buckets(0.000_05, 2.0, 18));
         let read_seconds = Histogram::new(exponential_buckets(0.000_01, 2.0, 18));
@@ -106,7 +102,7 @@ impl Metrics {
         registry.register("produce_streams", "Open produce streams", produce_streams.clone());
         registry.register("consume_streams", "Open consume streams", consume_streams.clone());
         registry.register_collector(Box::new(TopicsCollector { topics }));
-        registry.register_collector(Box::new(ProcessCollector { request_memory, memory_max }));
+        registry.register_collector(Box::new(ProcessCollector { request_memory }));
         Self { registry, acknowledge_seconds, read_seconds, produce_streams, consume_streams }
     }
 
@@ -249,15 +245,13 @@ fn encode_gauge(
 /// Looks at the process when somebody scrapes.
 #[derive(Debug)]
 struct ProcessCollector {
-    request_memory: Arc<Semaphore>,
-    memory_max: usize,
+    request_memory: RequestMemory,
 }
 
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let in_flight = self.memory_max.saturating_sub(self.request_memory.available_permits());
         let help = "Bytes of produce requests in memory";
-        encode_gauge(&mut encoder, "request_memory_bytes", help, in_flight)?;
+        encode_gauge(&mut encoder, "request_memory_bytes", help, self.request_memory.used())?;
         if let Some(bytes) = anonymous_memory_bytes() {
             let help = "Resident anonymous memory of the process";
             encode_gauge(&mut encoder, "process_anonymous_memory_bytes", help, bytes)?;

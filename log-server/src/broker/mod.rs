@@ -29,6 +29,7 @@ mod partitions;
 mod past_retention;
 mod patterns;
 mod reading;
+mod request_memory;
 #[cfg(any(test, feature = "fuzz"))]
 mod scratch;
 mod startup;
@@ -48,7 +49,7 @@ use bytes::Bytes;
 use log_core::{AppendError, AppendKind, FlushPolicy, LogConfig};
 use log_proto::record::{BatchHeader, CheckedBatch, Compression};
 use log_proto::types::{LeaderEpoch, Producer, ProducerEpoch, ProducerId, TimestampMs};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 pub use admin::{CreatedTopic, Mode};
 pub use group_progress::{DescribeGroupError, DescribedGroup, GroupPartition, GroupProgress, Lag};
@@ -59,6 +60,7 @@ pub use groups::{
 pub use partitions::DeleteBefore;
 pub use patterns::{TopicPattern, TopicPatternError};
 pub use reading::{Edge, FoundOffset, MemberStart, OffsetQuery, StartPosition, WithoutCommit};
+pub(crate) use request_memory::RequestMemory;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use scratch::Scratch;
 pub use startup::StartupError;
@@ -114,7 +116,7 @@ struct Inner {
     producer_ids: tokio::sync::Mutex<Range<i64>>,
     /// Topics come and go one at a time, from the first check to the last folder.
     admin: tokio::sync::Mutex<()>,
-    request_memory: Arc<Semaphore>,
+    request_memory: RequestMemory,
     stage: watch::Sender<Stage>,
     metrics: Metrics,
 }
@@ -217,11 +219,23 @@ impl Broker {
     /// Waits until a request of `bytes` bytes may be in memory. Whoever waits here stops reading
     /// from its connection, which is the back-pressure.
     pub async fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ProduceError> {
-        let max = self.inner.config.request_memory_bytes_max;
-        let too_large = ProduceError::TooLarge { bytes, max };
-        let permits = u32::try_from(bytes).ok().filter(|_| bytes <= max).ok_or(too_large)?;
-        let memory = Arc::clone(&self.inner.request_memory).acquire_many_owned(permits).await;
+        let memory = self.inner.request_memory.take(self.permits(bytes)?).await;
         memory.map_err(|_| ProduceError::Stopping(Stopping))
+    }
+
+    /// As [`Broker::admit`], for `bytes` more of a large request that comes in parts.
+    pub(crate) async fn admit_part(
+        &self,
+        bytes: usize,
+    ) -> Result<OwnedSemaphorePermit, ProduceError> {
+        let memory = self.inner.request_memory.take_part(self.permits(bytes)?).await;
+        memory.map_err(|_| ProduceError::Stopping(Stopping))
+    }
+
+    fn permits(&self, bytes: usize) -> Result<u32, ProduceError> {
+        let max = self.inner.config.request_memory_bytes_max;
+        let permits = u32::try_from(bytes).ok().filter(|_| bytes <= max);
+        permits.ok_or(ProduceError::TooLarge { bytes, max })
     }
 
     /// Checks a batch and puts it behind all that were submitted to its partition before. The

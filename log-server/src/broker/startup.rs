@@ -23,10 +23,11 @@ use arc_swap::ArcSwap;
 use log_core::io::{EntryKind, Storage};
 use log_core::{LogConfig, LogIdentity, OpenError, RecoveryReport};
 use log_proto::types::LeaderEpoch;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::group_session::Seats;
+use super::request_memory::RequestMemory;
 use super::{Broker, Inner, Stage, admin};
 use crate::config::ServerConfig;
 use crate::coordinator::group::GroupCoordinator;
@@ -230,9 +231,8 @@ impl Foundation {
         let topics = Arc::new(Topics::default());
         topics.insert(internal_topic(METADATA_LOG_ID, self.metadata_log));
         topics.insert(internal_topic(OFFSETS_LOG_ID, offsets_log));
-        let memory_max = config.request_memory_bytes_max;
-        let request_memory = Arc::new(Semaphore::new(memory_max));
-        let metrics = Metrics::new(Arc::clone(&topics), Arc::clone(&request_memory), memory_max);
+        let request_memory = RequestMemory::of(config.request_memory_bytes_max);
+        let metrics = Metrics::new(Arc::clone(&topics), request_memory.clone());
         let inner = Inner {
             config,
             data_dir: self.data_dir,

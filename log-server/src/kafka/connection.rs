@@ -8,7 +8,8 @@
 //! The rule: a stranger's length takes no memory. Bytes are taken in as they come, and what one
 //! frame holds beyond its first 64 KiB counts against the broker's request memory. A client that
 //! stops in the middle of a frame, or does not take its answers, is closed; so is one that goes on
-//! byte by byte, since it would hold for hours what others wait for.
+//! byte by byte, since it would hold for hours what others wait for. And one connection's
+//! unanswered requests are bounded: it does not get what is meant for all.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -27,13 +28,14 @@ use super::fetch_sessions::FetchSessions;
 use super::router::{Turn, route};
 use super::{Advertised, Context};
 use crate::broker::Broker;
+use crate::limits::{CONNECTION_IN_FLIGHT_BYTES_MAX, SMALL_REQUEST_BYTES_MAX};
 use crate::principal::Principal;
 
 /// The four bytes in front of each frame.
 const LENGTH_BYTES: usize = 4;
 
 /// What is read at a time, and what a frame may hold before it counts as request memory.
-const READ_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = SMALL_REQUEST_BYTES_MAX;
 
 /// Produce requests of one connection that may wait for the disk at the same time. Clients have
 /// five in flight.
@@ -42,13 +44,34 @@ const OVERLAPPING_MAX: u32 = 32;
 /// How long a client may rest in the middle of a frame, or leave an answer untaken.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
-/// What a client is to send or take in a second, from then on. No client library waits for an
-/// answer as long as this leaves for it.
-const RATE_MIN: u64 = 256 << 10;
+/// What a client is to send or take in a second when a frame takes longer than that.
+const RATE_MIN: usize = 128 << 10;
 
-/// How long a frame of so many bytes may take, in either direction.
-fn patience(frame_bytes: usize) -> Duration {
-    STALL_MAX + Duration::from_secs(frame_bytes as u64 / RATE_MIN)
+/// How long a client may take for an answer of so many bytes. No client library waits for one as
+/// long as this leaves for it.
+fn patience(answer_bytes: usize) -> Duration {
+    STALL_MAX + Duration::from_secs((answer_bytes / RATE_MIN) as u64)
+}
+
+/// How fast a frame comes: it is looked at every [`STALL_MAX`], so that a client does not live on
+/// what it has sent before.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    since: Instant,
+    /// How much of it was here then.
+    bytes: usize,
+}
+
+impl Pace {
+    fn until(&self) -> Instant {
+        self.since + STALL_MAX
+    }
+
+    /// What comes after it, with so many bytes here by now; `None` for a client that stalls.
+    fn next(&self, bytes: usize) -> Option<Self> {
+        let enough = bytes - self.bytes >= RATE_MIN * STALL_MAX.as_secs() as usize;
+        enough.then(|| Self { since: Instant::now(), bytes })
+    }
 }
 
 /// How long the rest of a large request waits for request memory. It may be held by requests that
@@ -96,7 +119,7 @@ pub(super) enum Closed {
     FrameLength { declared: i32, max: usize },
     #[error("no request for {0:?}")]
     Idle(Duration),
-    #[error("a frame came too slowly: none of it for {STALL_MAX:?}, or less than {RATE_MIN} B/s")]
+    #[error("a frame came too slowly: after {STALL_MAX:?} not whole, and less than {RATE_MIN} B/s")]
     Stalled,
     #[error("no request memory for {MEMORY_WAIT_MAX:?}: raise request.memory.bytes.max")]
     Memory,
@@ -121,10 +144,11 @@ pub(super) async fn run(client: Client, stream: TcpStream) {
     let _ = writer.await;
 }
 
-/// An answer on its way, with its turn: a share of what may overlap.
+/// An answer on its way, with its shares of how many requests may overlap and of how many bytes.
 struct Answer {
     handled: Handled,
     _turn: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
 }
 
 async fn read(
@@ -133,6 +157,7 @@ async fn read(
     answers: mpsc::Sender<Answer>,
 ) -> Result<(), Closed> {
     let turns = Arc::new(Semaphore::new(OVERLAPPING_MAX as usize));
+    let in_flight = Arc::new(Semaphore::new(CONNECTION_IN_FLIGHT_BYTES_MAX));
     let mut stage = client.broker.stage();
     let mut frames = Frames::new(client.broker.clone(), stream);
     let mut context = Context {
@@ -150,6 +175,9 @@ async fn read(
             () = answers.closed() => return Err(Closed::ByClient),
             frame = frames.next() => frame?,
         };
+        let size = frame.bytes.len().min(CONNECTION_IN_FLIGHT_BYTES_MAX);
+        let bytes = Arc::clone(&in_flight).acquire_many_owned(size as u32).await;
+        let bytes = bytes.map_err(|_| Closed::ByClient)?;
         let routed = route(&mut context, frame)?;
         let share = match routed.turn {
             Turn::Overlaps => 1,
@@ -158,7 +186,7 @@ async fn read(
         let turn = Arc::clone(&turns).acquire_many_owned(share).await;
         let turn = turn.map_err(|_| Closed::ByClient)?;
         let handled = routed.handling.await?;
-        let answer = Answer { handled, _turn: turn };
+        let answer = Answer { handled, _turn: turn, _bytes: bytes };
         answers.send(answer).await.map_err(|_| Closed::ByClient)?;
     }
 }
@@ -196,14 +224,14 @@ struct Frames {
     broker: Broker,
     stream: OwnedReadHalf,
     buffer: BytesMut,
-    /// When the frame that has come in part began to come.
-    begun: Option<Instant>,
+    /// Of the frame that has come in part.
+    pace: Option<Pace>,
     memory: Option<OwnedSemaphorePermit>,
 }
 
 impl Frames {
     fn new(broker: Broker, stream: OwnedReadHalf) -> Self {
-        Self { broker, stream, buffer: BytesMut::new(), begun: None, memory: None }
+        Self { broker, stream, buffer: BytesMut::new(), pace: None, memory: None }
     }
 
     /// The next frame. Dropped while it waits, it loses nothing.
@@ -217,17 +245,16 @@ impl Frames {
         let length = usize::try_from(declared).ok().filter(|length| *length <= max);
         let end = LENGTH_BYTES + length.ok_or(Closed::FrameLength { declared, max })?;
         while self.buffer.len() < end {
-            let begun = *self.begun.get_or_insert_with(Instant::now);
             let asked_at = Instant::now();
             self.account().await?;
-            // What others held is not the client's delay.
-            let begun = *self.begun.insert(begun + asked_at.elapsed());
             let missing = end - self.buffer.len();
-            let deadline = (begun + patience(end)).min(Instant::now() + STALL_MAX);
-            self.more(deadline, missing.clamp(READ_BYTES, self.buffer.len().max(READ_BYTES)))
-                .await?;
+            let pace = self.pace();
+            // What others held is not the client's delay.
+            pace.since += asked_at.elapsed();
+            let until = pace.until();
+            self.more(until, missing.clamp(READ_BYTES, self.buffer.len().max(READ_BYTES))).await?;
         }
-        self.begun = None;
+        self.pace = None;
         let mut bytes = self.buffer.split_to(end).freeze();
         bytes.advance(LENGTH_BYTES);
         Ok(Frame { bytes, memory: self.memory.take() })
@@ -235,11 +262,15 @@ impl Frames {
 
     /// A client may think about its next request, and may not stop in the middle of one.
     fn waits_until(&mut self) -> Instant {
-        let now = Instant::now();
         if self.buffer.is_empty() {
-            return now + self.broker.config().connections_idle_max;
+            return Instant::now() + self.broker.config().connections_idle_max;
         }
-        *self.begun.get_or_insert(now) + STALL_MAX
+        self.pace().until()
+    }
+
+    fn pace(&mut self) -> &mut Pace {
+        let bytes = self.buffer.len();
+        self.pace.get_or_insert_with(|| Pace { since: Instant::now(), bytes })
     }
 
     /// Has the bytes of the frame that are here, and those that the next read may bring, count.
@@ -249,7 +280,7 @@ impl Frames {
         if due < READ_BYTES {
             return Ok(());
         }
-        let more = timeout(MEMORY_WAIT_MAX, self.broker.admit(due)).await;
+        let more = timeout(MEMORY_WAIT_MAX, self.broker.admit_part(due)).await;
         let more = more.map_err(|_| Closed::Memory)?;
         let more = more.map_err(|error| Closed::Request(error.to_string()))?;
         match &mut self.memory {
@@ -268,7 +299,11 @@ impl Frames {
             Err(_) if self.buffer.is_empty() => {
                 Err(Closed::Idle(self.broker.config().connections_idle_max))
             }
-            Err(_) => Err(Closed::Stalled),
+            Err(_) => {
+                let here = self.buffer.len();
+                self.pace = Some(self.pace().next(here).ok_or(Closed::Stalled)?);
+                Ok(())
+            }
         }
     }
 }
@@ -276,10 +311,68 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::handlers::testing::Rig;
+    use tokio::net::TcpListener;
 
     #[test]
-    fn a_large_frame_may_take_its_time_and_no_more() {
+    fn a_large_answer_may_take_its_time_and_no_more() {
         assert_eq!(patience(0), STALL_MAX);
-        assert_eq!(patience(64 << 20), STALL_MAX + Duration::from_secs(256));
+        assert_eq!(patience(64 << 20), STALL_MAX + Duration::from_secs(512));
+    }
+
+    /// The frames of one client, and its end of the connection.
+    async fn connected(rig: &Rig) -> (Frames, OwnedWriteHalf, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let client = TcpStream::connect(address).await.expect("it listens");
+        let (accepted, _) = listener.accept().await.expect("somebody has come");
+        let (reading, writing) = accepted.into_split();
+        (Frames::new(rig.context.broker.clone(), reading), writing, client)
+    }
+
+    /// A frame of so many bytes, without the last `missing`.
+    fn frame_but(bytes: i32, missing: usize) -> Vec<u8> {
+        let mut frame = bytes.to_be_bytes().to_vec();
+        frame.resize(LENGTH_BYTES + bytes as usize - missing, 7);
+        frame
+    }
+
+    #[tokio::test]
+    async fn a_client_that_stops_in_the_middle_of_a_frame_is_closed_and_its_memory_is_free() {
+        let rig = Rig::start().await;
+        for (frame, begins) in [(vec![0, 0], 2), (frame_but(1 << 20, 1), 1 << 20)] {
+            let (mut frames, _writing, mut client) = connected(&rig).await;
+            client.write_all(&frame).await.expect("it is open");
+            // All of it has come before the clock runs ahead.
+            while frames.buffer.len() < begins {
+                let more = timeout(Duration::from_millis(10), frames.next()).await;
+                assert!(more.is_err(), "it is not whole");
+            }
+            tokio::time::pause();
+            let closed = frames.next().await.err().expect("it never comes");
+            tokio::time::resume();
+            assert!(matches!(closed, Closed::Stalled), "{closed}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_client_is_closed_after_a_while() {
+        let rig = Rig::start().await;
+        let (mut frames, _writing, _client) = connected(&rig).await;
+        tokio::time::pause();
+        let begun = Instant::now();
+        let closed = frames.next().await.err().expect("it never comes");
+        assert!(matches!(closed, Closed::Idle(_)), "{closed}");
+        assert!(begun.elapsed() >= rig.context.broker.config().connections_idle_max);
+    }
+
+    #[test]
+    fn a_client_does_not_live_on_what_it_has_sent_before() {
+        let pace = Pace { since: Instant::now(), bytes: 50 << 20 };
+        assert!(pace.next(50 << 20).is_none());
+        assert!(pace.next((50 << 20) + 1000).is_none());
+        let next = pace.next(54 << 20).expect("fast enough");
+        assert_eq!(next.bytes, 54 << 20);
+        assert!(next.next(54 << 20).is_none());
     }
 }

@@ -40,7 +40,7 @@ mod config_entries;
 mod group_fields;
 mod repeats;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 use std::sync::Arc;
 

@@ -11,13 +11,13 @@ use crate::kafka::{Advertised, Context};
 use crate::principal::Principal;
 
 /// A broker in a folder of its own, and what a client of it would come with.
-pub(super) struct Rig {
-    pub(super) context: Context,
+pub(in crate::kafka) struct Rig {
+    pub(in crate::kafka) context: Context,
     _scratch: Scratch,
 }
 
 impl Rig {
-    pub(super) async fn start() -> Self {
+    pub(in crate::kafka) async fn start() -> Self {
         let scratch = Scratch::start(ServerConfig::default()).await;
         let context = Context {
             broker: scratch.broker.clone(),
