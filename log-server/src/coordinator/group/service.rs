@@ -90,7 +90,10 @@ pub(super) struct Shared {
 pub(super) struct Live {
     pub(super) membership: Membership,
     changes: Changes,
-    waiting: HashMap<Waiter, oneshot::Sender<Reply>>,
+    /// Whoever waits for an answer. `None` once nobody may wait any more: the broker stops, and a
+    /// request that was already past the doors would hold them open, for minutes if it waits for
+    /// other members.
+    waiting: Option<HashMap<Waiter, oneshot::Sender<Reply>>>,
     /// What may be told once a write is durable.
     held_back: BTreeMap<WriteId, Vec<(Waiter, Reply)>>,
     next_waiter: u64,
@@ -116,7 +119,7 @@ impl GroupCoordinator {
         let live = Live {
             membership: Membership::restore(settings, classic, consumer, clocks()),
             changes: Changes::default(),
-            waiting: HashMap::new(),
+            waiting: Some(HashMap::new()),
             held_back: BTreeMap::new(),
             next_waiter: 0,
         };
@@ -137,9 +140,10 @@ impl GroupCoordinator {
         }
     }
 
-    /// Answers everybody who waits for others, so that connections can end.
+    /// Answers everybody who waits for others, so that connections can end. Whoever comes from now
+    /// on as a member, or to be one, is refused before it has changed anything.
     pub(crate) fn release(&self) {
-        self.inner.shared.live.lock().waiting.clear();
+        self.inner.shared.live.lock().waiting = None;
     }
 
     /// Serves what is under way, then refuses the rest. Blocks.
@@ -179,7 +183,7 @@ impl GroupCoordinator {
     pub(crate) async fn heartbeat(&self, request: &Heartbeat) -> Result<(), HeartbeatError> {
         let answer = {
             let mut live = self.inner.shared.live.lock();
-            let (waiter, answer) = live.register();
+            let (waiter, answer) = live.register()?;
             let before = live.membership.next_deadline();
             let now = (self.inner.shared.clocks)();
             let effects = live.membership.heartbeat(now, waiter, request);
@@ -427,7 +431,7 @@ impl Inner {
         let answer = {
             let mut live = self.shared.live.lock();
             let before = live.membership.next_deadline();
-            let (waiter, answer) = live.register();
+            let (waiter, answer) = live.register()?;
             let effects = turn(&mut live.membership, (self.shared.clocks)(), waiter);
             self.shared.carry_out(&mut live, effects, place);
             self.shared.tell_driver(&live, before);
@@ -554,12 +558,13 @@ impl Shared {
 }
 
 impl Live {
-    fn register(&mut self) -> (Waiter, oneshot::Receiver<Reply>) {
+    fn register(&mut self) -> Result<(Waiter, oneshot::Receiver<Reply>), CoordinatorError> {
+        let waiting = self.waiting.as_mut().ok_or(CoordinatorError::Stopped)?;
         let waiter = Waiter(self.next_waiter);
         self.next_waiter += 1;
         let (tell, answer) = oneshot::channel();
-        self.waiting.insert(waiter, tell);
-        (waiter, answer)
+        waiting.insert(waiter, tell);
+        Ok((waiter, answer))
     }
 
     fn hand_out(&mut self, effects: Effects) {
@@ -575,7 +580,8 @@ impl Live {
     }
 
     fn tell(&mut self, waiter: Waiter, reply: Reply) {
-        if let Some(tell) = self.waiting.remove(&waiter) {
+        let waiting = self.waiting.as_mut();
+        if let Some(tell) = waiting.and_then(|waiting| waiting.remove(&waiter)) {
             // A caller that has gone away needs no answer.
             drop(tell.send(reply));
         }

@@ -240,6 +240,20 @@ async fn a_stop_answers_those_who_wait() {
 }
 
 #[tokio::test]
+async fn whoever_comes_while_the_broker_stops_does_not_hold_it_up() {
+    let house = House::new();
+    let groups = house.start();
+    let member = house.with_member(&groups).await;
+    groups.release();
+    let mut late = std::pin::pin!(join(&groups, joiner()));
+    let answer = std::future::poll_fn(|context| Poll::Ready(late.as_mut().poll(context))).await;
+    assert_eq!(answer, Poll::Ready(Err(CoordinatorError::Stopped.into())));
+    let described = groups.describe(group()).await.unwrap().unwrap();
+    assert_eq!(described.listing.state, GroupState::Stable, "and nobody is rebalanced for it");
+    groups.commit(group(), &as_member(&member), offsets_at(5)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_group_goes_when_it_is_deleted_or_unused_for_long() {
     let house = House::new();
     let groups = house.start();
