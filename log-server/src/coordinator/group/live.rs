@@ -1,9 +1,11 @@
 //! A group of either kind, as far as its kind does not matter.
 
-use super::classic::{ClassicGroup, Deletion};
+use log_proto::types::TimestampMs;
+
+use super::classic::{ClassicGroup, Deletion, Memory};
 use super::consumer::ConsumerGroup;
 use super::error::MemberError;
-use super::id::{GenerationId, MemberEpoch};
+use super::id::GroupId;
 use super::request::{Committer, GroupListing};
 use super::subscription::Usage;
 use super::turn::{Moment, Now, Turn, WriteId};
@@ -35,6 +37,16 @@ impl LiveGroup {
         match self {
             Self::Consumer(group) if group.is_all_classic() => group.downgraded(turn).into(),
             other => other,
+        }
+    }
+
+    /// What `act` makes of it as `other`, the same group as one of the other kind. If nobody has come
+    /// into it by that it is what it was: a join that is refused changes no group's kind.
+    pub(super) fn comes_back_as<G: Into<Self>>(&mut self, mut other: G, act: impl FnOnce(&mut G)) {
+        act(&mut other);
+        let other = other.into();
+        if other.present() > 0 {
+            *self = other;
         }
     }
 
@@ -143,18 +155,14 @@ impl LiveGroup {
     }
 }
 
-/// A group that everybody has left may come back as one of the other kind. It goes on counting, so
-/// that nobody who was in it before can take itself for a member.
-impl ClassicGroup {
-    pub(super) fn into_consumer(self, now: Now) -> ConsumerGroup {
-        let epoch = MemberEpoch::new(self.generation().get()).unwrap_or_default();
-        ConsumerGroup::converted(self.id().clone(), epoch, now)
-    }
-}
-
-impl ConsumerGroup {
-    pub(super) fn into_classic(self, now: Now) -> ClassicGroup {
-        let generation = GenerationId::new(self.epoch().get()).unwrap_or_default();
-        ClassicGroup::converted(self.id().clone(), generation, now)
-    }
+/// What a group that everybody has left takes along when it comes back as one of the other kind. It
+/// goes on counting, so that nobody who was in it before can take itself for a member, and has been
+/// empty for as long; and what the log knows of it, or is being told, is known or told all the same.
+pub(super) struct Legacy {
+    pub(super) id: GroupId,
+    /// Its generation, or its epoch.
+    pub(super) number: i32,
+    pub(super) state_since: TimestampMs,
+    pub(super) memory: Memory,
+    pub(super) last_write: Option<WriteId>,
 }

@@ -112,19 +112,23 @@ impl Membership {
         let name = request.instance.as_ref().map_or(&*request.client_id, |name| name.as_str());
         let fresh = MemberId::fresh(name, unique);
         let id = request.group.clone();
+        let joining = Joining { request, fresh, waiter };
         let group = match self.take(&id) {
             None => ClassicGroup::new(id.clone(), now),
             Some(LiveGroup::Classic(group)) => *group,
-            Some(LiveGroup::Consumer(group)) if group.is_empty() => group.into_classic(now),
+            Some(LiveGroup::Consumer(group)) if group.is_empty() => {
+                let other = ClassicGroup::converted(group.legacy(), now);
+                return self.turn(id, LiveGroup::Consumer(group), now, |group, turn| {
+                    group.comes_back_as(other, |other| other.join(turn, joining));
+                });
+            }
             Some(LiveGroup::Consumer(group)) => {
                 return self.turn(id, *group, now, |group, turn| {
-                    group.join_classic(turn, Joining { request, fresh, waiter }, topics);
+                    group.join_classic(turn, joining, topics);
                 });
             }
         };
-        self.turn(id, group, now, |group, turn| {
-            group.join(turn, Joining { request, fresh, waiter });
-        })
+        self.turn(id, group, now, |group, turn| group.join(turn, joining))
     }
 
     fn check_join(&self, request: &JoinGroup) -> Result<(), JoinGroupError> {
@@ -234,7 +238,12 @@ impl Membership {
             Some(LiveGroup::Consumer(group)) => *group,
             None if joins => ConsumerGroup::new(id.clone(), now),
             Some(LiveGroup::Classic(group)) if joins && group.is_deserted() => {
-                group.into_consumer(now)
+                let other = ConsumerGroup::converted(group.legacy());
+                return self.turn(id, LiveGroup::Classic(group), now, |group, turn| {
+                    group.comes_back_as(other, |other| {
+                        other.heartbeat(turn, request, topics, waiter);
+                    });
+                });
             }
             Some(LiveGroup::Classic(group)) if joins => {
                 return self.upgrade(now, waiter, request, *group, topics);

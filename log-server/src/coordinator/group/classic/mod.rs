@@ -37,6 +37,7 @@ use log_proto::types::TimestampMs;
 
 use super::error::{HeartbeatError, MemberError};
 use super::id::{GenerationId, GroupId, GroupInstanceId, MemberId};
+use super::live::Legacy;
 use super::request::{
     Committer, GroupDescription, GroupKind, GroupListing, GroupState, Heartbeat, MemberDescription,
 };
@@ -78,8 +79,9 @@ pub(crate) enum Deletion {
     NotDone,
 }
 
+/// What the log says of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Memory {
+pub(super) enum Memory {
     /// A restart forgets it.
     Volatile,
     /// A restart brings it back.
@@ -164,9 +166,29 @@ impl ClassicGroup {
         }
     }
 
-    /// A group that was of another kind, and goes on counting.
-    pub(super) fn converted(id: GroupId, generation: GenerationId, now: Now) -> Self {
-        Self { generation, memory: Memory::Stored, ..Self::new(id, now) }
+    /// A group that was of the other kind.
+    pub(super) fn converted(legacy: Legacy, now: Now) -> Self {
+        let Legacy { id, number, state_since, memory, last_write } = legacy;
+        Self {
+            generation: GenerationId::new(number).unwrap_or_default(),
+            state_since,
+            // Until somebody comes it is one that consumers have left.
+            protocol_type: Some(CONSUMER.to_owned()),
+            memory,
+            last_write,
+            ..Self::new(id, now)
+        }
+    }
+
+    /// What it takes along when it comes back as one of the other kind.
+    pub(super) fn legacy(&self) -> Legacy {
+        Legacy {
+            id: self.id.clone(),
+            number: self.generation.get(),
+            state_since: self.state_since,
+            memory: self.memory,
+            last_write: self.last_write,
+        }
     }
 
     /// A group as it was last written. Its members have their sessions from now. Where they have no

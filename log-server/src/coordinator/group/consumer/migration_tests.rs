@@ -12,10 +12,12 @@ use log_proto::kafka::messages::consumer_protocol_subscription::{
 };
 use log_proto::kafka::{decode_assignment, encode_embedded};
 
+use super::super::classic::Deletion;
 use super::super::error::{ConsumerHeartbeatError, JoinGroupError, MemberError, SyncGroupError};
 use super::super::id::MemberId;
 use super::super::membership::NotCommitter;
 use super::super::request::*;
+use super::super::subscription::Usage;
 use super::super::testing::*;
 use super::super::turn::{Reply, Waiter};
 use super::tests::{House, beat, by_pattern, epoch, joining, member, numbers, owning};
@@ -246,6 +248,73 @@ fn a_join_that_is_refused_changes_no_groups_kind() {
         let refused = house.bench.joined(waiter).unwrap();
         assert_eq!(refused, Err(JoinGroupError::InconsistentProtocol));
     }
+}
+
+#[test]
+fn a_join_that_is_refused_changes_no_empty_groups_kind() {
+    let mut house = House::new(4);
+    house.told(&joining("n"));
+    house.send(&ConsumerHeartbeat { step: ConsumerStep::Leave, ..beat("n", 1) }).unwrap();
+    let before = house.bench.membership.describe_consumer(&group());
+    let waiter = house.join(JoinGroup { protocols: Vec::new(), ..classic(&[]) });
+    let refused = house.bench.joined(waiter).unwrap();
+    assert_eq!(refused, Err(JoinGroupError::InconsistentProtocol));
+    assert!(before.is_some());
+    assert_eq!(house.bench.membership.describe_consumer(&group()), before);
+
+    let mut house = House::new(4);
+    let (a, b) = house.two_classic();
+    assert_eq!((house.bench.leave_one(&a), house.bench.leave_one(&b)), (Ok(()), Ok(())));
+    let before = house.bench.membership.describe(&group());
+    let refused = house.send(&ConsumerHeartbeat { subscribed: None, ..joining("n") });
+    assert!(matches!(refused, Err(ConsumerHeartbeatError::Invalid(_))), "{refused:?}");
+    assert!(before.is_some());
+    assert_eq!(house.bench.membership.describe(&group()), before);
+    assert_eq!(house.told(&joining("n")).0, 3, "and whoever is taken in still makes it another");
+}
+
+/// Somebody is given its id in a group that has just been left: it may come or not.
+fn given_an_id(house: &mut House) -> Waiter {
+    house.join(JoinGroup { new_member: NewMember::RequireKnownId, ..classic(&[]) })
+}
+
+#[test]
+fn who_does_not_come_after_all_leaves_the_group_as_long_empty_as_it_was() {
+    let mut house = House::new(4);
+    house.bench.advance(1000);
+    house.told(&joining("n"));
+    house.send(&ConsumerHeartbeat { step: ConsumerStep::Leave, ..beat("n", 1) }).unwrap();
+    let empty = house.bench.membership.usage(&group());
+    assert_eq!(empty, Some(Usage::EmptySince(house.bench.now().time)));
+    house.bench.advance(5000);
+    given_an_id(&mut house);
+    assert_eq!(house.bench.membership.usage(&group()), empty, "its offsets are kept as long");
+    house.bench.advance(SESSION);
+    assert_eq!(house.bench.membership.usage(&group()), empty);
+}
+
+#[test]
+fn what_the_log_is_being_told_of_a_group_holds_whatever_kind_it_is_then() {
+    // That its last member has left: nobody hears of the empty group before.
+    let mut house = House::new(4);
+    house.told(&joining("n"));
+    house.bench.writes = Writes::AreHeld;
+    house.ask(&ConsumerHeartbeat { step: ConsumerStep::Leave, ..beat("n", 1) });
+    let waiter = given_an_id(&mut house);
+    assert_eq!(house.bench.joined(waiter), None);
+    house.bench.end_writes(&Ok(()));
+    let answer = house.bench.joined(waiter).unwrap();
+    assert!(matches!(answer, Err(JoinGroupError::MemberIdRequired { .. })), "{answer:?}");
+
+    // That it is deleted: then it is gone, once nobody comes.
+    let mut house = House::new(4);
+    house.told(&joining("n"));
+    house.send(&ConsumerHeartbeat { step: ConsumerStep::Leave, ..beat("n", 1) }).unwrap();
+    let write = house.bench.membership.deleting(&group());
+    given_an_id(&mut house);
+    house.bench.membership.deletion_ended(&group(), write, Deletion::Done);
+    house.bench.advance(SESSION);
+    assert_eq!(house.kind(), None);
 }
 
 #[test]

@@ -34,9 +34,10 @@ use std::collections::BTreeMap;
 
 use log_proto::types::TimestampMs;
 
-use super::classic::Deletion;
+use super::classic::{Deletion, Memory as InLog};
 use super::error::MemberError;
 use super::id::{GenerationId, GroupId, MemberEpoch, MemberId};
+use super::live::Legacy;
 use super::request::{
     Assignment, Assignor, Committer, ConsumerGroupDescription, ConsumerMemberDescription,
     GroupKind, GroupListing, GroupState,
@@ -99,12 +100,32 @@ impl ConsumerGroup {
         }
     }
 
-    /// A group that was of another kind, and goes on counting.
-    pub(super) fn converted(id: GroupId, epoch: MemberEpoch, now: Now) -> Self {
-        let mut group = Self::new(id, now);
-        group.stored.epoch = epoch;
-        group.memory = Memory::Stored;
-        group
+    /// A group that was of the other kind.
+    pub(super) fn converted(legacy: Legacy) -> Self {
+        let Legacy { id, number, state_since, memory, last_write } = legacy;
+        let epoch = MemberEpoch::new(number).unwrap_or_default();
+        let stored = StoredConsumerGroup { epoch, state_since, ..Default::default() };
+        let memory = match memory {
+            InLog::Volatile => Memory::Forgotten,
+            InLog::Stored => Memory::Stored,
+            InLog::Deleting(write) => Memory::Deleting(write),
+        };
+        Self { last_write, ..Self::with(id, stored, memory) }
+    }
+
+    /// What it takes along when it comes back as one of the other kind.
+    pub(super) fn legacy(&self) -> Legacy {
+        Legacy {
+            id: self.id.clone(),
+            number: self.stored.epoch.get(),
+            state_since: self.stored.state_since,
+            memory: match self.memory {
+                Memory::Behind | Memory::Stored => InLog::Stored,
+                Memory::Deleting(write) => InLog::Deleting(write),
+                Memory::Forgotten => InLog::Volatile,
+            },
+            last_write: self.last_write,
+        }
     }
 
     /// A group as it was last written. Its members have their sessions from now.
@@ -129,20 +150,12 @@ impl ConsumerGroup {
         self.is_empty() && self.memory == Memory::Forgotten && self.last_write.is_none()
     }
 
-    pub(super) fn id(&self) -> &GroupId {
-        &self.id
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.stored.members.is_empty()
     }
 
     pub(super) fn has(&self, member: &MemberId) -> bool {
         self.stored.members.contains_key(member)
-    }
-
-    pub(super) fn epoch(&self) -> MemberEpoch {
-        self.stored.epoch
     }
 
     pub(super) fn present(&self) -> usize {
