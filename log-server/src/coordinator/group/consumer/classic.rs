@@ -51,7 +51,7 @@ impl ConsumerGroup {
         if is_unknown && request.new_member == NewMember::RequireKnownId {
             return Err(JoinGroupError::MemberIdRequired { member: id });
         }
-        let before = self.returning_classic(&request, &id)?;
+        let before = self.returning_classic(turn, &request, &id)?;
         let mut member = before.clone().unwrap_or_else(|| ConsumerMember::new(id.clone()));
         let owned = embedded::by_id(&subscription.owned, topics.find);
         member.update_classic(request, subscription);
@@ -87,6 +87,7 @@ impl ConsumerGroup {
     /// Who comes back, or is the heir of a static member. `None` is somebody new.
     fn returning_classic(
         &mut self,
+        turn: &Turn<'_>,
         request: &JoinGroup,
         id: &MemberId,
     ) -> Result<Option<ConsumerMember>, MemberError> {
@@ -95,17 +96,32 @@ impl ConsumerGroup {
             (Some(_), Some(_)) => self.member(request.instance.as_ref(), id).cloned().map(Some),
             (Some(name), None) => {
                 let old = self.named(name).map(|old| old.id.clone());
-                Ok(old.and_then(|old| self.inherit(&old, id)))
+                Ok(old.and_then(|old| self.inherit(turn, &old, id)))
             }
         }
     }
 
-    /// Takes a static member out for another that has its name, and is given what it had.
-    pub(super) fn inherit(&mut self, old: &MemberId, id: &MemberId) -> Option<ConsumerMember> {
+    /// Takes a static member out for another that has its name, and is given what it had. Whoever
+    /// was in the group under the heir's id is out, too: what that one had is free, and it must not
+    /// go on at an epoch that the heir has been at.
+    pub(super) fn inherit(
+        &mut self,
+        turn: &Turn<'_>,
+        old: &MemberId,
+        id: &MemberId,
+    ) -> Option<ConsumerMember> {
         let old = self.stored.members.remove(old)?;
         self.deadlines.remove(&old.id);
         self.memory = Memory::Behind;
-        Some(ConsumerMember { id: id.clone(), presence: Presence::Here, ..old })
+        let mut heir = ConsumerMember { id: id.clone(), presence: Presence::Here, ..old };
+        if self.stored.members.remove(id).is_some() {
+            tracing::info!(group = %self.id, member = %id, "its id is another's now: removed");
+            self.deadlines.remove(id);
+            self.looked_at = None;
+            self.raise_epoch(turn);
+            (heir.epoch, heir.previous_epoch) = Default::default();
+        }
+        Some(heir)
     }
 
     fn joined(&self, id: &MemberId) -> Joined {

@@ -56,7 +56,7 @@ impl ConsumerGroup {
             if old.presence == Presence::Here && old.classic.is_none() {
                 return Err(ConsumerHeartbeatError::UnreleasedInstance { member: old_id });
             }
-            return Ok(self.inherit(&old_id, &request.member));
+            return Ok(self.inherit(turn, &old_id, &request.member));
         }
         if let Some(mut again) = self.stored.members.get(&request.member).cloned() {
             again.reset();

@@ -342,6 +342,55 @@ fn a_static_member_that_is_away_is_waited_for() {
     assert_eq!(fenced, MemberError::FencedInstance.into());
 }
 
+/// Everybody says what it has, and goes where it is told, until all have arrived.
+fn settle(house: &mut House, members: &mut BTreeMap<&str, (i32, Assignment)>) {
+    for _ in 0..4 {
+        for (name, (at, has)) in &mut *members {
+            let (next, given) = house.told(&owning(name, *at, has.clone()));
+            *at = next;
+            has.clone_from(&given.unwrap_or_else(|| has.clone()));
+        }
+    }
+    assert_eq!(house.state(), GroupState::Stable);
+}
+
+fn sorted<'a>(shares: impl Iterator<Item = &'a Assignment>) -> Vec<u32> {
+    let mut all: Vec<u32> = shares.flat_map(|share| share.values().flatten().copied()).collect();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn an_heir_that_comes_under_the_id_of_another_member_takes_that_ones_place_too() {
+    let mut house = House::new(6);
+    let fixed = |request| ConsumerHeartbeat { instance: Some(instance("i")), ..request };
+    let mut members = BTreeMap::new();
+    for request in [fixed(joining("a")), joining("b"), joining("c")] {
+        let (at, given) = house.told(&request);
+        let name = ["a", "b", "c"][members.len()];
+        members.insert(name, (at, given.unwrap()));
+    }
+    settle(&mut house, &mut members);
+    let before = members["b"].0;
+    let (at, _) = members.remove("a").unwrap();
+    house
+        .send(&fixed(ConsumerHeartbeat { step: ConsumerStep::LeaveForNow, ..beat("a", at) }))
+        .unwrap();
+
+    let (at, given) = house.told(&fixed(joining("b")));
+    let fenced = ConsumerHeartbeatError::FencedEpoch { current: epoch(at) };
+    for late in [beat("b", before), owning("b", before, Assignment::new())] {
+        assert_eq!(house.send(&late).unwrap_err(), fenced, "who was b before is so no more");
+    }
+    members.insert("b", (at, given.unwrap()));
+    settle(&mut house, &mut members);
+    let described = house.bench.membership.describe_consumer(&group()).unwrap();
+    assert_eq!(sorted(described.members.iter().map(|member| &member.target)), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(sorted(members.values().map(|(_, has)| has)), [0, 1, 2, 3, 4, 5]);
+    house.bench.advance(SESSION);
+    assert_eq!(house.state(), GroupState::Empty, "and nobody is waited for twice");
+}
+
 #[test]
 fn nothing_is_told_before_it_is_durable_and_a_failed_write_is_made_good() {
     let mut house = House::new(2);
