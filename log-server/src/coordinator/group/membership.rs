@@ -32,11 +32,11 @@ use super::offsets::Expiry;
 use super::request::{
     Committer, ConsumerGroupDescription, ConsumerHeartbeat, ConsumerStep, GroupDescription,
     GroupFilter, GroupKind, GroupListing, GroupState, Heartbeat, JoinGroup, LeaveGroup,
-    PatternChange, SyncGroup,
+    PatternChange, Protocol, SyncGroup,
 };
 use super::settings::GroupSettings;
 use super::stored::StoredGroup;
-use super::subscription::Usage;
+use super::subscription::{self, Usage};
 use super::turn::{Answer, Effects, Moment, Now, Reply, Turn, Waiter, WriteId};
 use crate::error::CoordinatorError;
 use crate::limits;
@@ -145,8 +145,8 @@ impl Membership {
         if is_new && self.present >= limits::MEMBERS_MAX {
             return Err(JoinGroupError::GroupFull { max: limits::MEMBERS_MAX });
         }
-        let metadata = request.protocols.iter().map(|protocol| protocol.metadata.len());
-        if self.bytes.saturating_add(metadata.sum()) > limits::MEMBER_BYTES_MAX {
+        let said = request.protocols.iter().map(Protocol::bytes);
+        if self.bytes.saturating_add(said.sum()) > limits::MEMBER_BYTES_MAX {
             return Err(JoinGroupError::MetadataFull);
         }
         Ok(())
@@ -310,10 +310,10 @@ impl Membership {
         if joins && self.present >= limits::MEMBERS_MAX {
             return Err(ConsumerHeartbeatError::GroupFull { max: limits::MEMBERS_MAX });
         }
-        let topics = request.subscribed.iter().flatten().map(String::len);
-        let pattern = request.pattern.iter().flat_map(PatternChange::pattern);
-        let said = topics.chain(pattern.map(|pattern| pattern.as_str().len()));
-        if self.bytes.saturating_add(said.sum()) > limits::MEMBER_BYTES_MAX {
+        let topics = subscription::bytes(request.subscribed.iter().flatten());
+        let pattern = request.pattern.as_ref().and_then(PatternChange::pattern);
+        let said = topics + pattern.map_or(0, |pattern| pattern.as_str().len());
+        if self.bytes.saturating_add(said) > limits::MEMBER_BYTES_MAX {
             let reason = JoinGroupError::MetadataFull.to_string();
             return Err(CoordinatorError::Refused { reason }.into());
         }
@@ -534,6 +534,9 @@ pub(crate) fn offsets_only(group: GroupId) -> GroupListing {
     GroupListing { group, protocol_type: None, state: GroupState::Empty, kind: GroupKind::Classic }
 }
 
+#[cfg(test)]
+#[path = "bounds_tests.rs"]
+mod bounds_tests;
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod model_tests;

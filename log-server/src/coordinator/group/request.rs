@@ -21,6 +21,13 @@ pub struct Protocol {
     pub metadata: Bytes,
 }
 
+impl Protocol {
+    /// What it takes in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.name.len() + self.metadata.len()
+    }
+}
+
 /// What becomes of somebody who joins without a member id (KIP-394).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NewMember {

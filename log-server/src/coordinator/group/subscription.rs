@@ -27,6 +27,11 @@ pub(crate) enum Usage {
     Others,
 }
 
+/// What names of topics take in memory, roughly: short ones more than their letters.
+pub(super) fn bytes<'a>(names: impl IntoIterator<Item = &'a String>) -> usize {
+    names.into_iter().map(|name| size_of::<String>() + name.len()).sum()
+}
+
 /// The topics of one subscription; `None` if it is not one.
 pub(super) fn topics(metadata: &[u8]) -> Option<BTreeSet<String>> {
     let (_version, rest) = metadata.split_first_chunk::<2>()?;

@@ -90,9 +90,7 @@ impl Member {
 
     /// What it takes in memory, roughly.
     fn bytes(&self) -> usize {
-        let protocols = self.stored.protocols.iter();
-        let protocols: usize =
-            protocols.map(|offered| offered.name.len() + offered.metadata.len()).sum();
+        let protocols: usize = self.stored.protocols.iter().map(Protocol::bytes).sum();
         protocols + self.stored.client_id.len() + self.stored.client_host.len()
     }
 }

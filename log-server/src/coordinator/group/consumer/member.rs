@@ -20,6 +20,7 @@ use std::time::Duration;
 use super::super::embedded::Subscription;
 use super::super::id::{GroupInstanceId, MemberEpoch, MemberId};
 use super::super::request::{Assignment, Assignor, ConsumerHeartbeat, JoinGroup, Protocol};
+use super::super::subscription;
 use super::super::turn::{Moment, Now};
 use crate::topic_pattern::TopicPattern;
 
@@ -158,11 +159,11 @@ impl ConsumerMember {
 
     /// What it says of itself takes so much in memory, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let topics: usize = self.subscribed.iter().map(String::len).sum();
+        let topics = subscription::bytes(&self.subscribed);
         let rack = self.rack.as_ref().map_or(0, String::len);
         let pattern = self.pattern.as_ref().map_or(0, |pattern| pattern.as_str().len());
         let side = self.classic.iter().flat_map(|side| &side.protocols);
-        let side: usize = side.map(|offered| offered.name.len() + offered.metadata.len()).sum();
+        let side: usize = side.map(Protocol::bytes).sum();
         topics + pattern + rack + side + self.client_id.len() + self.client_host.len()
     }
 
