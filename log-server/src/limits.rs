@@ -31,7 +31,8 @@ pub const COMMITTED_OFFSETS_MAX: usize = 1_000_000;
 /// Members of all groups together, with those that have been given an id to come in with.
 pub const MEMBERS_MAX: usize = 100_000;
 
-/// What the members of all groups may say of themselves, in bytes. It lives in memory.
+/// What the members of all groups may say of themselves and be assigned by their leaders, in bytes.
+/// It lives in memory.
 pub const MEMBER_BYTES_MAX: usize = 64 << 20;
 
 /// Longest pattern for topics, in bytes.

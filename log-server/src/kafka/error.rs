@@ -335,6 +335,7 @@ impl From<SyncGroupError> for Refusal {
             SyncGroupError::InconsistentProtocol => {
                 Self::of(ErrorCode::InconsistentGroupProtocol, &error)
             }
+            SyncGroupError::MetadataFull => Self::of(ErrorCode::GroupMaxSizeReached, &error),
         }
     }
 }

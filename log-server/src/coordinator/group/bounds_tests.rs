@@ -70,3 +70,55 @@ fn many_short_names_count_for_more_than_their_letters() {
     assert_eq!(bench.joined(waiters[0]), None, "it is in, and waits for others");
     assert_eq!(bench.joined(waiters[1]), Some(Err(JoinGroupError::MetadataFull)));
 }
+
+/// Two members that are about to be assigned something, the leader first.
+fn two_to_be_assigned(bench: &mut Bench) -> (MemberId, MemberId) {
+    let waiters = [bench.join(joiner()), bench.join(joiner())];
+    bench.advance(6000);
+    let [a, b] = waiters.map(|waiter| bench.joined(waiter).unwrap().unwrap());
+    if a.leader.as_ref() == Some(&a.member) { (a.member, b.member) } else { (b.member, a.member) }
+}
+
+#[test]
+fn what_a_leader_assigns_is_counted_and_bounded() {
+    let mut bench = with_room(10_000);
+    let (leader, other) = two_to_be_assigned(&mut bench);
+    let (small, large) = ("x".repeat(2000), "x".repeat(9000));
+    let before = bench.membership.bytes;
+    let waiting = bench.sync(&other, 1, &[]);
+    let refused = bench.sync(&leader, 1, &[(&leader, &large), (&other, &large)]);
+    assert_eq!(bench.synced(refused), Some(Err(SyncGroupError::MetadataFull)));
+    assert_eq!(bench.membership.bytes, before);
+    assert_eq!(bench.synced(waiting), None, "nothing is decided: the leader may say less");
+
+    bench.writes = Writes::AreHeld;
+    let nobody = MemberId::new("nobody").unwrap();
+    bench.sync(&leader, 1, &[(&leader, &small), (&nobody, &small)]);
+    assert_eq!(
+        bench.membership.bytes,
+        before + small.len(),
+        "what is not written yet is kept, too"
+    );
+    bench.end_writes(&Ok(()));
+    assert_eq!(bench.membership.bytes, before + small.len());
+    bench.writes = Writes::EndAtOnce;
+    for member in [&leader, &other] {
+        bench.leave_one(member).unwrap();
+    }
+    assert_eq!(bench.membership.bytes, limits::MEMBER_BYTES_MAX - 10_000, "and all is free again");
+}
+
+#[test]
+fn a_full_broker_goes_on_assigning_what_it_has_room_for() {
+    let mut bench = with_room(10_000);
+    let (leader, other) = two_to_be_assigned(&mut bench);
+    let synced = bench.sync(&leader, 1, &[(&leader, "12345"), (&other, "67")]);
+    assert_eq!(bench.synced(synced), Some(Ok("12345".to_owned())));
+    bench.leave_one(&other).unwrap();
+    bench.join(JoinGroup { member: Some(leader.clone()), ..joiner() });
+    bench.membership.bytes = limits::MEMBER_BYTES_MAX + 100;
+    let more = bench.sync(&leader, 2, &[(&leader, "123456")]);
+    assert_eq!(bench.synced(more), Some(Err(SyncGroupError::MetadataFull)));
+    let same = bench.sync(&leader, 2, &[(&leader, "54321")]);
+    assert_eq!(bench.synced(same), Some(Ok("54321".to_owned())));
+}

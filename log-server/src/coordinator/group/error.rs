@@ -66,8 +66,11 @@ pub enum JoinGroupError {
         /// The bound that was met.
         max: usize,
     },
-    /// The metadata of all members is more than the broker keeps.
-    #[error("the broker keeps {} bytes of member metadata and no more", limits::MEMBER_BYTES_MAX)]
+    /// What all members say of themselves and are assigned is more than the broker keeps.
+    #[error(
+        "the broker keeps {} bytes of member metadata and assignments and no more",
+        limits::MEMBER_BYTES_MAX
+    )]
     MetadataFull,
     /// The log did not take it, or the broker stops.
     #[error(transparent)]
@@ -83,6 +86,12 @@ pub enum SyncGroupError {
     /// It believes in another protocol than the group's.
     #[error("the group has another protocol type or protocol: join it again")]
     InconsistentProtocol,
+    /// With what the leader assigns it would be more than the broker keeps.
+    #[error(
+        "the broker keeps {} bytes of member metadata and assignments and no more",
+        limits::MEMBER_BYTES_MAX
+    )]
+    MetadataFull,
     /// The log did not take it, or the broker stops.
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),

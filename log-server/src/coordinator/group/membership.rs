@@ -55,7 +55,7 @@ pub(crate) struct Membership {
     next_write: u64,
     /// Members of all groups, and those to come.
     present: usize,
-    /// What their metadata takes, roughly.
+    /// What they say of themselves and are assigned takes, roughly.
     bytes: usize,
 }
 
@@ -157,7 +157,8 @@ impl Membership {
         let id = request.group.clone();
         match self.take(&id) {
             Some(LiveGroup::Classic(group)) => {
-                self.turn(id, *group, now, |group, turn| group.sync(turn, request, waiter))
+                let room = limits::MEMBER_BYTES_MAX.saturating_sub(self.bytes);
+                self.turn(id, *group, now, |group, turn| group.sync(turn, request, waiter, room))
             }
             Some(LiveGroup::Consumer(group)) => {
                 self.turn(id, *group, now, |group, turn| group.sync_classic(turn, &request, waiter))

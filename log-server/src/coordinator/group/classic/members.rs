@@ -88,7 +88,7 @@ impl Member {
         self.stored.protocols.iter().any(|offered| offered.name == protocol)
     }
 
-    /// What it takes in memory, roughly.
+    /// What it says of itself takes so much in memory, roughly.
     fn bytes(&self) -> usize {
         let protocols: usize = self.stored.protocols.iter().map(Protocol::bytes).sum();
         protocols + self.stored.client_id.len() + self.stored.client_host.len()
@@ -102,7 +102,8 @@ pub(super) struct Members {
     by_instance: BTreeMap<GroupInstanceId, MemberId>,
     /// Who must ask again with its id, and until when.
     pending: BTreeMap<MemberId, Moment>,
-    bytes: usize,
+    said_bytes: usize,
+    assigned_bytes: usize,
 }
 
 impl Members {
@@ -119,16 +120,21 @@ impl Members {
         self.members.len() + self.pending.len()
     }
 
-    /// What all of them take in memory, roughly.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// What all of them say of themselves takes so much in memory, roughly.
+    pub(super) fn said_bytes(&self) -> usize {
+        self.said_bytes
+    }
+
+    /// What is assigned to them takes so much.
+    pub(super) fn assigned_bytes(&self) -> usize {
+        self.assigned_bytes
     }
 
     pub(super) fn get(&self, id: &MemberId) -> Option<&Member> {
         self.members.get(id)
     }
 
-    /// To change what it waits for, its session or its assignment; see [`Self::update`].
+    /// To change what it waits for, or its session; see [`Self::update`] and [`Self::assign`].
     pub(super) fn get_mut(&mut self, id: &MemberId) -> Option<&mut Member> {
         self.members.get_mut(id)
     }
@@ -159,7 +165,8 @@ impl Members {
         if let Some(instance) = &member.stored.instance {
             self.by_instance.insert(instance.clone(), id.clone());
         }
-        self.bytes += member.bytes();
+        self.said_bytes += member.bytes();
+        self.assigned_bytes += member.stored.assignment.len();
         self.members.insert(id, member);
     }
 
@@ -168,7 +175,8 @@ impl Members {
         if let Some(instance) = &member.stored.instance {
             self.by_instance.remove(instance);
         }
-        self.bytes -= member.bytes();
+        self.said_bytes -= member.bytes();
+        self.assigned_bytes -= member.stored.assignment.len();
         Some(member)
     }
 
@@ -181,11 +189,24 @@ impl Members {
         rebalance_timeout: Duration,
     ) {
         let Some(member) = self.members.get_mut(id) else { return };
-        self.bytes -= member.bytes();
+        self.said_bytes -= member.bytes();
         member.stored.protocols = protocols;
         member.stored.session_timeout = session_timeout;
         member.stored.rebalance_timeout = rebalance_timeout;
-        self.bytes += member.bytes();
+        self.said_bytes += member.bytes();
+    }
+
+    /// Gives everybody its part; who is not mentioned has none.
+    pub(super) fn assign(&mut self, mut assignments: BTreeMap<MemberId, Bytes>) {
+        for (id, member) in &mut self.members {
+            member.stored.assignment = assignments.remove(id).unwrap_or_default();
+        }
+        let assigned = self.iter().map(|member| member.stored.assignment.len());
+        self.assigned_bytes = assigned.sum();
+    }
+
+    pub(super) fn clear_assignments(&mut self) {
+        self.assign(BTreeMap::new());
     }
 
     pub(super) fn await_join_of(&mut self, id: MemberId, until: Moment) {

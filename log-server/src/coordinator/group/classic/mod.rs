@@ -136,7 +136,14 @@ struct Syncs {
 #[derive(Clone, Debug)]
 struct Assigning {
     write: WriteId,
+    /// For members and nobody else.
     assignments: BTreeMap<MemberId, Bytes>,
+}
+
+impl Assigning {
+    fn bytes(&self) -> usize {
+        self.assignments.values().map(Bytes::len).sum()
+    }
 }
 
 /// A static member that came back under a new id, and what it was before.
@@ -310,9 +317,14 @@ impl ClassicGroup {
         self.members.present()
     }
 
-    /// What their metadata takes in memory, roughly.
+    /// What members say of themselves, and what is or is about to be assigned to them, takes so
+    /// much in memory, roughly.
     pub(super) fn bytes(&self) -> usize {
-        self.members.bytes()
+        let assigning = match &self.state {
+            State::CompletingRebalance { assigning: Some(assigning), .. } => assigning.bytes(),
+            _ => 0,
+        };
+        self.members.said_bytes() + self.members.assigned_bytes() + assigning
     }
 
     /// Counts as a sign of life. Writes nothing.

@@ -78,9 +78,7 @@ impl ClassicGroup {
     /// From now on members must join anew.
     pub(super) fn prepare(&mut self, turn: &mut Turn<'_>) {
         if matches!(self.state, State::CompletingRebalance { .. }) {
-            for member in self.members.iter_mut() {
-                member.stored.assignment.clear();
-            }
+            self.members.clear_assignments();
             self.answer_syncs(turn, |_, _| Err(MemberError::RebalanceInProgress.into()));
         }
         let timeout = self.members.rebalance_timeout();

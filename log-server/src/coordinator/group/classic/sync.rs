@@ -16,14 +16,16 @@ use super::{Assigning, ClassicGroup, State, Syncs};
 use crate::error::CoordinatorError;
 
 impl ClassicGroup {
-    /// Answers with the assignment, now or once there is one.
+    /// Answers with the assignment, now or once there is one. The group may take `room` bytes.
     pub(in super::super) fn sync(
         &mut self,
         turn: &mut Turn<'_>,
         request: SyncGroup,
         waiter: Waiter,
+        room: usize,
     ) {
-        let refused = match self.check_sync(&request) {
+        let checked = self.check_sync(&request).and_then(|()| self.check_room_for(&request, room));
+        let refused = match checked {
             Ok(()) => self.try_sync(turn, request, waiter),
             Err(error) => Err(error),
         };
@@ -42,19 +44,38 @@ impl ClassicGroup {
         Ok(())
     }
 
+    /// Whether what the leader assigns fits. No more than before always does.
+    fn check_room_for(&self, request: &SyncGroup, room: usize) -> Result<(), SyncGroupError> {
+        if !self.is_assigned_by(&request.member) {
+            return Ok(());
+        }
+        let assigned = request.assignments.iter().map(|(_, assignment)| assignment.len());
+        let assigned: usize = assigned.sum();
+        let fits = self.members.said_bytes().saturating_add(assigned) <= room;
+        if fits || assigned <= self.members.assigned_bytes() {
+            return Ok(());
+        }
+        Err(SyncGroupError::MetadataFull)
+    }
+
+    /// Whether this member's word is what the group waits for.
+    fn is_assigned_by(&self, member: &MemberId) -> bool {
+        matches!(self.state, State::CompletingRebalance { assigning: None, .. })
+            && self.leader.as_ref() == Some(member)
+    }
+
     fn try_sync(
         &mut self,
         turn: &mut Turn<'_>,
         request: SyncGroup,
         waiter: Waiter,
     ) -> Result<(), SyncGroupError> {
+        let assigns = self.is_assigned_by(&request.member);
         match &mut self.state {
             State::Empty => return Err(MemberError::UnknownMember.into()),
             State::PreparingRebalance(_) => return Err(MemberError::RebalanceInProgress.into()),
-            State::CompletingRebalance { syncs, assigning } => {
+            State::CompletingRebalance { syncs, .. } => {
                 syncs.received(&request.member);
-                let leads = self.leader.as_ref() == Some(&request.member);
-                let assigns = leads && assigning.is_none();
                 self.wait_for_assignment(turn, &request.member, waiter);
                 if assigns {
                     self.assign(turn, request.assignments);
@@ -80,7 +101,9 @@ impl ClassicGroup {
     /// Writes the leader's decision. Who is not mentioned in it has nothing to do; who is
     /// mentioned and no member is left out.
     fn assign(&mut self, turn: &mut Turn<'_>, assignments: Vec<(MemberId, Bytes)>) {
-        let assignments: BTreeMap<_, _> = assignments.into_iter().collect();
+        let is_member = |id: &MemberId| self.members.get(id).is_some();
+        let assignments: BTreeMap<_, _> =
+            assignments.into_iter().filter(|(id, _)| is_member(id)).collect();
         let mut stored = self.stored();
         for member in &mut stored.members {
             member.assignment = assignments.get(&member.id).cloned().unwrap_or_default();
@@ -103,10 +126,7 @@ impl ClassicGroup {
         let syncs = std::mem::take(syncs);
         match outcome {
             Ok(()) => {
-                for member in self.members.iter_mut() {
-                    let assignment = decided.assignments.get(&member.stored.id);
-                    member.stored.assignment = assignment.cloned().unwrap_or_default();
-                }
+                self.members.assign(decided.assignments);
                 self.enter(turn, State::Stable { syncs });
                 self.answer_syncs(turn, |group, member| Ok(group.synced(member)));
             }
