@@ -122,3 +122,89 @@ fn a_full_broker_goes_on_assigning_what_it_has_room_for() {
     let same = bench.sync(&leader, 2, &[(&leader, "54321")]);
     assert_eq!(bench.synced(same), Some(Ok("54321".to_owned())));
 }
+
+/// The same as a static member, who is about to leave for now, or comes back.
+fn fixed(request: ConsumerHeartbeat) -> ConsumerHeartbeat {
+    ConsumerHeartbeat { instance: Some(instance("i")), ..request }
+}
+
+fn at_epoch(name: &str, epoch: MemberEpoch) -> ConsumerHeartbeat {
+    let step = ConsumerStep::Continue { epoch };
+    ConsumerHeartbeat { step, subscribed: Some(short_names()), ..joining(name, Vec::new()) }
+}
+
+#[test]
+fn a_broker_full_of_members_takes_back_those_that_it_has() {
+    let mut bench = Bench::new();
+    say(&mut bench, &joining("a", short_names())).unwrap();
+    say(&mut bench, &fixed(joining("b", short_names()))).unwrap();
+    let away = ConsumerHeartbeat { step: ConsumerStep::LeaveForNow, ..joining("b", Vec::new()) };
+    say(&mut bench, &fixed(away)).unwrap();
+    bench.membership.present = limits::MEMBERS_MAX;
+    let full = ConsumerHeartbeatError::GroupFull { max: limits::MEMBERS_MAX };
+    assert_eq!(say(&mut bench, &joining("new", Vec::new())), Err(full));
+    assert!(say(&mut bench, &joining("a", short_names())).is_ok());
+    assert!(say(&mut bench, &fixed(joining("heir", short_names()))).is_ok());
+    let unknown = say(&mut bench, &at_epoch("nobody", MemberEpoch::default())).unwrap_err();
+    assert_eq!(unknown, MemberError::UnknownMember.into());
+
+    let mut bench = Bench::new();
+    let named = JoinGroup { instance: Some(instance("i")), ..joiner() };
+    let before = bench.join(named.clone());
+    bench.advance(3000);
+    assert!(bench.joined(before).unwrap().is_ok());
+    bench.membership.present = limits::MEMBERS_MAX;
+    let full = JoinGroupError::GroupFull { max: limits::MEMBERS_MAX };
+    let refused = bench.join(joiner());
+    assert_eq!(bench.joined(refused), Some(Err(full)));
+    let back = bench.join(named);
+    assert!(bench.joined(back).unwrap().is_ok());
+    assert_eq!(bench.membership.present, limits::MEMBERS_MAX);
+}
+
+#[test]
+fn a_broker_full_of_metadata_hears_those_that_say_no_more_than_before() {
+    let mut bench = Bench::new();
+    let answer = say(&mut bench, &joining("a", short_names())).unwrap();
+    let epoch = answer.epoch.unwrap();
+    bench.membership.bytes = limits::MEMBER_BYTES_MAX;
+    assert!(say(&mut bench, &at_epoch("a", epoch)).is_ok(), "it says all of it once more");
+    let more = ConsumerHeartbeat { rack: Some("r".to_owned()), ..at_epoch("a", epoch) };
+    let full = CoordinatorError::Refused { reason: JoinGroupError::MetadataFull.to_string() };
+    assert_eq!(say(&mut bench, &more), Err(full.into()));
+    let leave = ConsumerHeartbeat { step: ConsumerStep::Leave, ..more };
+    assert!(say(&mut bench, &leave).is_ok(), "and whoever leaves makes room");
+
+    let mut bench = Bench::new();
+    let (leader, _) = two_to_be_assigned(&mut bench);
+    bench.membership.bytes = limits::MEMBER_BYTES_MAX;
+    let again = JoinGroup { member: Some(leader), ..joiner() };
+    let mut more = again.clone();
+    more.protocols.push(protocol("more", ""));
+    let refused = bench.join(more);
+    assert_eq!(bench.joined(refused), Some(Err(JoinGroupError::MetadataFull)));
+    let same = bench.join(again);
+    assert!(bench.joined(same).unwrap().is_ok());
+}
+
+#[test]
+fn a_full_group_of_classic_members_is_upgraded_by_one_of_them() {
+    let settings = GroupSettings { size_max: 1, ..GroupSettings::default() };
+    let mut bench = Bench::with(settings);
+    let reads_t = vec![protocol("range", "\0\0\0\0\0\u{1}\0\u{1}t\0\0\0\0")];
+    let named = JoinGroup { instance: Some(instance("i")), protocols: reads_t, ..joiner() };
+    let waiter = bench.join(named);
+    bench.advance(3000);
+    let old = bench.joined(waiter).unwrap().unwrap().member;
+    let full = ConsumerHeartbeatError::GroupFull { max: 1 };
+    assert_eq!(say(&mut bench, &joining("new", Vec::new())), Err(full));
+    // What its members read is counted once more when the group is another.
+    let bytes = std::mem::replace(&mut bench.membership.bytes, limits::MEMBER_BYTES_MAX);
+    let full = CoordinatorError::Refused { reason: JoinGroupError::MetadataFull.to_string() };
+    assert_eq!(say(&mut bench, &fixed(joining("heir", Vec::new()))), Err(full.into()));
+    assert_eq!(bench.heartbeat_as(&old, Some(instance("i")), 1), Ok(()));
+    bench.membership.bytes = bytes;
+    assert!(say(&mut bench, &fixed(joining("heir", Vec::new()))).is_ok());
+    let fenced = bench.heartbeat_as(&old, Some(instance("i")), 1);
+    assert_eq!(fenced, Err(MemberError::FencedInstance));
+}

@@ -2,11 +2,12 @@
 
 use log_proto::types::TimestampMs;
 
+use super::bounds::Comer;
 use super::classic::{ClassicGroup, Deletion, Memory};
 use super::consumer::ConsumerGroup;
 use super::error::MemberError;
-use super::id::GroupId;
-use super::request::{Committer, GroupListing};
+use super::id::{GroupId, MemberId};
+use super::request::{Committer, ConsumerHeartbeat, GroupListing, JoinGroup};
 use super::subscription::Usage;
 use super::turn::{Moment, Now, Turn, WriteId};
 use crate::error::CoordinatorError;
@@ -95,6 +96,33 @@ impl LiveGroup {
         match self {
             Self::Classic(group) => group.bytes(),
             Self::Consumer(group) => group.bytes(),
+        }
+    }
+
+    /// What a join would add to what members take. `fresh` is the id of somebody new.
+    pub(super) fn joining(&self, request: &JoinGroup, fresh: &MemberId) -> Comer {
+        let (member, instance) = (request.member.as_ref(), request.instance.as_ref());
+        match self {
+            // Who was given its id to come with is counted, and who is unknown is told so.
+            Self::Classic(group) => Comer {
+                before: group.said_by(member, instance).or(member.map(|_| 0)),
+                now: request.bytes(),
+            },
+            Self::Consumer(group) if group.is_empty() => {
+                Comer { before: None, now: request.bytes() }
+            }
+            Self::Consumer(group) => group.classic_comer(request, fresh),
+        }
+    }
+
+    /// The same of a heartbeat.
+    pub(super) fn saying(&self, request: &ConsumerHeartbeat) -> Comer {
+        match self {
+            Self::Classic(group) => Comer {
+                before: group.said_by(Some(&request.member), request.instance.as_ref()),
+                now: request.bytes(),
+            },
+            Self::Consumer(group) => group.comer(request),
         }
     }
 

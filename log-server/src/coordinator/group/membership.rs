@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
+use super::bounds::Comer;
 use super::classic::{ClassicGroup, Deletion, Joining, check_session};
 use super::consumer::{ConsumerGroup, StoredConsumerGroup, TopicsView, check_join};
 use super::error::{
@@ -32,11 +33,11 @@ use super::offsets::Expiry;
 use super::request::{
     Committer, ConsumerGroupDescription, ConsumerHeartbeat, ConsumerStep, GroupDescription,
     GroupFilter, GroupKind, GroupListing, GroupState, Heartbeat, JoinGroup, LeaveGroup,
-    PatternChange, Protocol, SyncGroup,
+    PatternChange, SyncGroup,
 };
 use super::settings::GroupSettings;
 use super::stored::StoredGroup;
-use super::subscription::{self, Usage};
+use super::subscription::Usage;
 use super::turn::{Answer, Effects, Moment, Now, Reply, Turn, Waiter, WriteId};
 use crate::error::CoordinatorError;
 use crate::limits;
@@ -102,15 +103,15 @@ impl Membership {
         unique: Uuid,
         topics: &TopicsView<'_>,
     ) -> Effects {
-        if let Err(error) = self.check_join(&request) {
+        let name = request.instance.as_ref().map_or(&*request.client_id, |name| name.as_str());
+        let fresh = MemberId::fresh(name, unique);
+        if let Err(error) = self.check_join(&request, &fresh) {
             return refusal(waiter, Reply::Join(Err(error)));
         }
         let unresolved = self.unresolved(&request.group, None, topics);
         if !unresolved.is_empty() {
             return refusal(waiter, Reply::Unresolved(unresolved));
         }
-        let name = request.instance.as_ref().map_or(&*request.client_id, |name| name.as_str());
-        let fresh = MemberId::fresh(name, unique);
         let id = request.group.clone();
         let joining = Joining { request, fresh, waiter };
         let group = match self.take(&id) {
@@ -131,25 +132,14 @@ impl Membership {
         self.turn(id, group, now, |group, turn| group.join(turn, joining))
     }
 
-    fn check_join(&self, request: &JoinGroup) -> Result<(), JoinGroupError> {
+    fn check_join(&self, request: &JoinGroup, fresh: &MemberId) -> Result<(), JoinGroupError> {
         check_session(request, &self.settings)?;
-        if request.member.is_some() && !self.groups.contains_key(&request.group) {
-            return Err(MemberError::UnknownMember.into());
-        }
-        // A consumer group takes ids that its members have made.
-        let is_new = match (&request.member, self.groups.get(&request.group)) {
-            (None, _) => true,
-            (Some(member), Some(LiveGroup::Consumer(group))) => !group.has(member),
-            (Some(_), _) => false,
+        let comer = match self.groups.get(&request.group) {
+            Some(group) => group.joining(request, fresh),
+            None if request.member.is_some() => return Err(MemberError::UnknownMember.into()),
+            None => Comer { before: None, now: request.bytes() },
         };
-        if is_new && self.present >= limits::MEMBERS_MAX {
-            return Err(JoinGroupError::GroupFull { max: limits::MEMBERS_MAX });
-        }
-        let said = request.protocols.iter().map(Protocol::bytes);
-        if self.bytes.saturating_add(said.sum()) > limits::MEMBER_BYTES_MAX {
-            return Err(JoinGroupError::MetadataFull);
-        }
-        Ok(())
+        Ok(comer.check(self.present, self.bytes)?)
     }
 
     /// A member asks for its assignment.
@@ -268,14 +258,7 @@ impl Membership {
         topics: &TopicsView<'_>,
     ) -> Effects {
         let id = request.group.clone();
-        let max = self.settings.size_max;
-        let unknown = ConsumerHeartbeatError::UnknownGroup { group: id.clone() };
-        let upgraded = match check_join(request) {
-            Ok(()) if classic.present() >= max => Err(ConsumerHeartbeatError::GroupFull { max }),
-            Ok(()) => ConsumerGroup::upgraded(&classic, now, topics.find).ok_or(unknown),
-            Err(error) => Err(error),
-        };
-        match upgraded {
+        match self.upgraded(now, request, &classic, topics) {
             Ok(group) => self.turn(id, group, now, |group, turn| {
                 classic.refuse_all(turn);
                 group.heartbeat(turn, request, topics, waiter);
@@ -285,6 +268,28 @@ impl Membership {
                 refusal(waiter, Reply::ConsumerHeartbeat(Err(error)))
             }
         }
+    }
+
+    /// What a classic group is to become, or why it stays what it is.
+    fn upgraded(
+        &self,
+        now: Now,
+        request: &ConsumerHeartbeat,
+        classic: &ClassicGroup,
+        topics: &TopicsView<'_>,
+    ) -> Result<ConsumerGroup, ConsumerHeartbeatError> {
+        check_join(request)?;
+        let max = self.settings.size_max;
+        let is_new = classic.said_by(Some(&request.member), request.instance.as_ref()).is_none();
+        if is_new && classic.present() >= max {
+            return Err(ConsumerHeartbeatError::GroupFull { max });
+        }
+        let upgraded = ConsumerGroup::upgraded(classic, now, topics.find)
+            .ok_or_else(|| ConsumerHeartbeatError::UnknownGroup { group: request.group.clone() })?;
+        // What members read is kept beside the metadata that says so from now on.
+        let members = Comer { before: Some(classic.bytes()), now: upgraded.bytes() };
+        members.check(self.present, self.bytes.saturating_add(classic.bytes()))?;
+        Ok(upgraded)
     }
 
     /// What must be known of patterns before members of a group can move on.
@@ -307,18 +312,22 @@ impl Membership {
         if request.member.as_str().chars().nth(limits::GROUP_ID_CHARS_MAX).is_some() {
             return Err(ConsumerHeartbeatError::Invalid("a member id has at most 255 characters"));
         }
-        let joins = request.step == ConsumerStep::Join;
-        if joins && self.present >= limits::MEMBERS_MAX {
-            return Err(ConsumerHeartbeatError::GroupFull { max: limits::MEMBERS_MAX });
+        let said = request.bytes();
+        let has_room = self.present < limits::MEMBERS_MAX
+            && self.bytes.saturating_add(said) <= limits::MEMBER_BYTES_MAX;
+        if has_room {
+            return Ok(());
         }
-        let topics = subscription::bytes(request.subscribed.iter().flatten());
-        let pattern = request.pattern.as_ref().and_then(PatternChange::pattern);
-        let said = topics + pattern.map_or(0, |pattern| pattern.as_str().len());
-        if self.bytes.saturating_add(said) > limits::MEMBER_BYTES_MAX {
-            let reason = JoinGroupError::MetadataFull.to_string();
-            return Err(CoordinatorError::Refused { reason }.into());
+        let group = self.groups.get(&request.group);
+        let comer = group.map_or(Comer { before: None, now: said }, |group| group.saying(request));
+        match request.step {
+            ConsumerStep::Leave | ConsumerStep::LeaveForNow => Ok(()),
+            // Who is unknown is told so.
+            ConsumerStep::Continue { .. } if comer.before.is_none() => Ok(()),
+            ConsumerStep::Continue { .. } | ConsumerStep::Join => {
+                Ok(comer.check(self.present, self.bytes)?)
+            }
         }
-        Ok(())
     }
 
     /// Whether somebody may see a group's offsets as a member of it.

@@ -10,11 +10,13 @@
 //! - [`consumer`]: the protocol in which the server assigns.
 //! - [`embedded`]: what the first kind of members say to each other, where the second must know it.
 //! - [`offsets`]: commits, deletions, expiry.
+//! - [`bounds`]: whom there is room for.
 //! - [`changes`]: who is told when a group has changed.
 //! - [`turn`]: what a move of the volatile half takes and gives.
 //! - [`request`], [`error`], [`id`], [`settings`]: the words of it all.
 //! - [`record`], [`stored`]: what is on the disk.
 
+mod bounds;
 mod changes;
 mod classic;
 pub(crate) mod consumer;

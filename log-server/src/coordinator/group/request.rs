@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::id::{GenerationId, GroupId, GroupInstanceId, MemberEpoch, MemberId};
+use super::subscription;
 use crate::topic_pattern::TopicPattern;
 use crate::topics::TopicId;
 
@@ -73,6 +74,14 @@ pub struct JoinGroup {
     pub leader_return: LeaderReturn,
     /// Why it joins (KIP-800); for the log.
     pub reason: Option<String>,
+}
+
+impl JoinGroup {
+    /// What it says of the member takes so much in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let protocols: usize = self.protocols.iter().map(Protocol::bytes).sum();
+        protocols + self.client_id.len() + self.client_host.len()
+    }
 }
 
 /// A member of the new generation, as its leader sees it.
@@ -261,6 +270,17 @@ pub struct ConsumerHeartbeat {
     pub assignor: Option<Assignor>,
     /// What it owns.
     pub owned: Option<Assignment>,
+}
+
+impl ConsumerHeartbeat {
+    /// What it says of the member takes so much in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let topics = subscription::bytes(self.subscribed.iter().flatten());
+        let pattern = self.pattern.as_ref().and_then(PatternChange::pattern);
+        let pattern = pattern.map_or(0, |pattern| pattern.as_str().len());
+        let rack = self.rack.as_ref().map_or(0, String::len);
+        topics + pattern + rack + self.client_id.len() + self.client_host.len()
+    }
 }
 
 /// Where a member of a consumer group is to go.

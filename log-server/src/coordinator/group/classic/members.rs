@@ -89,7 +89,7 @@ impl Member {
     }
 
     /// What it says of itself takes so much in memory, roughly.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         let protocols: usize = self.stored.protocols.iter().map(Protocol::bytes).sum();
         protocols + self.stored.client_id.len() + self.stored.client_host.len()
     }

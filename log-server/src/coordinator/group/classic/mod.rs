@@ -327,6 +327,16 @@ impl ClassicGroup {
         self.members.said_bytes() + self.members.assigned_bytes() + assigning
     }
 
+    /// What somebody has said of itself takes so much, if it is in, by its id or static name.
+    pub(super) fn said_by(
+        &self,
+        member: Option<&MemberId>,
+        instance: Option<&GroupInstanceId>,
+    ) -> Option<usize> {
+        let named = instance.and_then(|name| self.members.static_id(name));
+        named.or(member).and_then(|id| self.members.get(id)).map(Member::bytes)
+    }
+
     /// Counts as a sign of life. Writes nothing.
     pub(super) fn heartbeat(
         &mut self,

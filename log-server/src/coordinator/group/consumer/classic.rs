@@ -11,6 +11,7 @@
 //! what it hears is told in the words that it knows: it believes that it is in a generation whose
 //! leader is somebody else.
 
+use super::super::bounds::Comer;
 use super::super::classic::Joining;
 use super::super::embedded::{self, Subscription};
 use super::super::error::{HeartbeatError, JoinGroupError, MemberError, SyncGroupError};
@@ -58,6 +59,17 @@ impl ConsumerGroup {
         self.take_note(turn, before.as_ref(), member, Some(&owned), topics);
         self.expect_of(&id, turn.now);
         Ok(self.joined(&id))
+    }
+
+    /// What a join would add to what members take. One that has no subscription is refused anyway.
+    pub(in super::super) fn classic_comer(&self, request: &JoinGroup, fresh: &MemberId) -> Comer {
+        let before = self.present_as(request.instance.as_ref(), request.member.as_ref());
+        let mut after = before.cloned().unwrap_or_else(|| ConsumerMember::new(fresh.clone()));
+        let metadata = request.protocols.first().map(|protocol| &protocol.metadata);
+        if let Some(subscription) = metadata.and_then(embedded::subscription) {
+            after.update_classic(request.clone(), subscription);
+        }
+        Comer { before: before.map(ConsumerMember::bytes), now: after.bytes() }
     }
 
     fn check_classic(

@@ -4,6 +4,7 @@
 //! the member, then the group's epoch, then the target, then moves the member; what is told is
 //! where that ends.
 
+use super::super::bounds::Comer;
 use super::super::error::{ConsumerHeartbeatError, MemberError};
 use super::super::id::{GroupInstanceId, MemberEpoch, MemberId};
 use super::super::request::{Assignment, ConsumerHeartbeat, ConsumerStep, HeartbeatAnswer};
@@ -27,6 +28,25 @@ impl ConsumerGroup {
             ConsumerStep::LeaveForNow => self.leave_for_now(turn, request),
         };
         turn.answer(waiter, Reply::ConsumerHeartbeat(answer));
+    }
+
+    /// What a heartbeat would add to what members take.
+    pub(in super::super) fn comer(&self, request: &ConsumerHeartbeat) -> Comer {
+        let before = self.present_as(request.instance.as_ref(), Some(&request.member));
+        let new = || ConsumerMember::new(request.member.clone());
+        let mut after = before.cloned().unwrap_or_else(new);
+        after.update(request);
+        Comer { before: before.map(ConsumerMember::bytes), now: after.bytes() }
+    }
+
+    /// Whoever somebody is, or takes the place of, in the group.
+    pub(super) fn present_as(
+        &self,
+        instance: Option<&GroupInstanceId>,
+        id: Option<&MemberId>,
+    ) -> Option<&ConsumerMember> {
+        let named = instance.and_then(|name| self.named(name));
+        named.or_else(|| self.stored.members.get(id?))
     }
 
     fn join(

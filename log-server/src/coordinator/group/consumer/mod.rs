@@ -154,10 +154,6 @@ impl ConsumerGroup {
         self.stored.members.is_empty()
     }
 
-    pub(super) fn has(&self, member: &MemberId) -> bool {
-        self.stored.members.contains_key(member)
-    }
-
     pub(super) fn present(&self) -> usize {
         self.stored.members.len()
     }
