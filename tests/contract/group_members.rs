@@ -211,8 +211,9 @@ async fn a_group_that_will_not_start_anywhere_says_what_to_do() {
     assert!(error.contains("t-") && error.contains("commit one"), "{error}");
 }
 
-fn follow(broker: &Broker) -> (Child, BufReader<ChildStdout>) {
-    let words = ["consume", "t", "--group", "g", "--follow", "--verbose"];
+/// `cairn consume` as a member of a group, and what it writes.
+pub(crate) fn follow(broker: &Broker, topic: &str, group: &str) -> (Child, BufReader<ChildStdout>) {
+    let words = ["consume", topic, "--group", group, "--follow", "--verbose"];
     let mut child = typed(broker, &words);
     let child = child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.expect("the binary under test starts");
@@ -235,8 +236,8 @@ fn members(broker: &Broker) -> Vec<Value> {
 async fn processes_share_a_group_until_one_is_killed() {
     let data = data_folder();
     let (broker, client) = started(data.path()).await;
-    let (one, mut of_one) = follow(&broker);
-    let (mut other, mut of_other) = follow(&broker);
+    let (one, mut of_one) = follow(&broker, "t", "g");
+    let (mut other, mut of_other) = follow(&broker, "t", "g");
     let partitions =
         |member: &Value| member["assignment"][0]["partitions"].as_array().map(Vec::len);
     wait_until("both have their share", || {

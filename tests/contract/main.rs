@@ -21,6 +21,7 @@ mod kafka_repeats;
 mod killed;
 mod races;
 mod rig;
+mod silent_peers;
 mod starting;
 mod stopping;
 mod traces;

@@ -62,7 +62,8 @@ const STREAMS_MAX: u32 = 1024;
 
 /// A peer that has been silent for so long is asked whether it is still there, and has so long to
 /// answer. It frees what a client that lost its network would hold for ever; the partitions of a
-/// member of a group go to others no later than if it had to send heartbeats itself.
+/// member of a group go to others no later than if it had to send heartbeats itself. Not sooner,
+/// because the answer has to wait behind everything that is on its way to a slow peer.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 
