@@ -429,9 +429,12 @@ impl Inner {
 
     /// Writes stop here; the first reason stays. Whoever waits is woken.
     pub(crate) fn fail(&self, reason: String) -> Failure {
-        let failure = self.failure.get_or_init(|| Failure { reason }).clone();
+        let failure = Failure { reason };
+        if self.failure.set(failure.clone()).is_ok() {
+            self.marks.failed(&failure);
+        }
         self.marks.stopped();
-        failure
+        self.failure().cloned().unwrap_or(failure)
     }
 
     pub(crate) fn wake_flusher(self: &Arc<Self>, config: &LogConfig, appended_bytes: u64) {
@@ -688,7 +691,9 @@ impl Inner {
     fn delete(&self) -> Result<(), FileError> {
         self.writer.lock().state = WriterState::Closed;
         let _commit = self.flush.hold();
-        self.fail("the log was deleted".to_owned());
+        // No failure, and nobody is told of one; it ends the log all the same.
+        let _ = self.failure.set(Failure { reason: "the log was deleted".to_owned() });
+        self.marks.stopped();
         self.folder.remove_all()
     }
 }

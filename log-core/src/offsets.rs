@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use log_proto::types::Offset;
 
 use crate::config::FlushPolicy;
+use crate::error::Failure;
 use crate::sync::{Condvar, Mutex};
 
 /// Learns that offsets moved. Called after each move, in order, while the moving thread holds the
@@ -30,6 +31,11 @@ use crate::sync::{Condvar, Mutex};
 pub trait OffsetListener: Send + Sync + 'static {
     /// The offsets as they are now.
     fn moved(&self, offsets: &Offsets);
+
+    /// The log has failed and takes no writes any more. Called once, with the reason that is kept,
+    /// before the move that shows it and before anyone who waits hears of it. The failing thread
+    /// holds the log's lock for appends or the one for commits, so the same is asked as above.
+    fn failed(&self, _: &Failure) {}
 }
 
 /// A listener that does not listen.
@@ -185,6 +191,11 @@ impl Watermarks {
 
     pub(crate) fn policy_changed(&self, flush: FlushPolicy) {
         self.moved(|state| state.flush = flush);
+    }
+
+    /// The log has failed: said to the listener alone. [`Watermarks::stopped`] follows.
+    pub(crate) fn failed(&self, failure: &Failure) {
+        self.listener.failed(failure);
     }
 
     /// Nothing will be appended or synced any more; whoever waits is woken.

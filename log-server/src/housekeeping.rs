@@ -70,6 +70,7 @@ async fn blocking(broker: &Broker, work: fn(&Broker)) {
 
 fn look_at_logs(broker: &Broker) {
     broker.data_dir().reserve().refill();
+    broker.look_at_room();
     for topic in broker.topics().all() {
         topic.serving().for_each(|partition| partition.keep_house());
     }

@@ -19,7 +19,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::broker::RequestMemory;
-use crate::partition::Partition;
+use crate::partition::{DiskRoom, Partition};
 use crate::topics::{PartitionState, Topic, Topics};
 
 /// What is counted of one topic.
@@ -82,7 +82,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(topics: Arc<Topics>, request_memory: RequestMemory) -> Self {
+    pub(crate) fn new(
+        topics: Arc<Topics>,
+        request_memory: RequestMemory,
+        room: Arc<DiskRoom>,
+    ) -> Self {
         let mut registry = Registry::with_prefix("cairn");
         let acknowledge_seconds = Histogram::new(exponential_buckets(0.000_05, 2.0, 18));
         let read_seconds = Histogram::new(exponential_buckets(0.000_01, 2.0, 18));
@@ -102,7 +106,7 @@ impl Metrics {
         registry.register("produce_streams", "Open produce streams", produce_streams.clone());
         registry.register("consume_streams", "Open consume streams", consume_streams.clone());
         registry.register_collector(Box::new(TopicsCollector { topics }));
-        registry.register_collector(Box::new(ProcessCollector { request_memory }));
+        registry.register_collector(Box::new(ProcessCollector { request_memory, room }));
         Self { registry, acknowledge_seconds, read_seconds, produce_streams, consume_streams }
     }
 
@@ -206,9 +210,25 @@ impl Collector for TopicsCollector {
         let damaged = damaged.filter(|partition| !partition.findings().is_empty()).count();
         let help = "Partitions in which the last start found damage, or an end to cut off";
         encode_gauge(&mut encoder, "damaged_partitions", help, damaged)?;
-        let failed: usize = topics.iter().map(|topic| failed_partitions(topic)).sum();
-        encode_gauge(&mut encoder, "failed_partitions", "Partitions that take no writes", failed)
+        encode_failed(&topics, &mut encoder)
     }
+}
+
+/// How many there are, and which: only those that have failed get labels.
+fn encode_failed(topics: &[Arc<Topic>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let failed = topics.iter().flat_map(|topic| {
+        failed_partitions(topic).map(|number| (topic.name.as_str(), number.to_string()))
+    });
+    let failed: Vec<_> = failed.collect();
+    encode_gauge(encoder, "failed_partitions", "Partitions that take no writes", failed.len())?;
+    let help = "1 for each partition that takes no writes";
+    let mut metric =
+        encoder.encode_descriptor("partition_failed", help, None, MetricType::Gauge)?;
+    for (topic, number) in &failed {
+        let labels = [("topic", *topic), ("partition", number.as_str())];
+        ConstGauge::new(1_i64).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn encode_partitions(
@@ -224,12 +244,14 @@ fn encode_partitions(
     Ok(())
 }
 
-fn failed_partitions(topic: &Topic) -> usize {
-    let failed = |state: &&PartitionState| match state {
+/// The numbers of the partitions that take no writes.
+fn failed_partitions(topic: &Topic) -> impl Iterator<Item = usize> {
+    let failed = |state: &PartitionState| match state {
         PartitionState::Failed(_) => true,
         PartitionState::Serving(partition) => partition.failure().is_some(),
     };
-    topic.partitions.iter().filter(failed).count()
+    let numbered = topic.partitions.iter().enumerate();
+    numbered.filter(move |(_, state)| failed(state)).map(|(number, _)| number)
 }
 
 fn encode_gauge(
@@ -246,12 +268,15 @@ fn encode_gauge(
 #[derive(Debug)]
 struct ProcessCollector {
     request_memory: RequestMemory,
+    room: Arc<DiskRoom>,
 }
 
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Bytes of produce requests in memory";
         encode_gauge(&mut encoder, "request_memory_bytes", help, self.request_memory.used())?;
+        let help = "Whether writes have found no room on the disk, and still may not";
+        encode_gauge(&mut encoder, "disk_full", help, usize::from(self.room.is_full()))?;
         if let Some(bytes) = anonymous_memory_bytes() {
             let help = "Resident anonymous memory of the process";
             encode_gauge(&mut encoder, "process_anonymous_memory_bytes", help, bytes)?;

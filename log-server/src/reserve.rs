@@ -56,9 +56,13 @@ impl Reserve {
         }
     }
 
+    /// What is free beside it, in bytes.
+    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
+        free_bytes(self.file.parent().unwrap_or(Path::new(".")))
+    }
+
     fn take(&self) -> io::Result<bool> {
-        let folder = self.file.parent().unwrap_or(Path::new("."));
-        if free_bytes(folder)? < PLENTY * RESERVE_BYTES {
+        if self.free_bytes()? < PLENTY * RESERVE_BYTES {
             return Ok(false);
         }
         fallocate(File::create(&self.file)?, FallocateFlags::empty(), 0, RESERVE_BYTES)?;

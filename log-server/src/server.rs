@@ -81,6 +81,7 @@ impl Server {
             clock: Arc::new(SystemClock),
             committer: Committer::start(config.committer_threads),
             pressure: Arc::default(),
+            room: Arc::default(),
         };
         let broker = Broker::start(config, parts).await?;
         background.spawn(keep_house(broker.clone(), heartbeat));

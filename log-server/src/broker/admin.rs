@@ -192,6 +192,7 @@ impl Broker {
                 config: self.log_config(&topic.configs),
             },
         )
+        .inspect_err(|error| inner.parts.room.not_opened(error))
         .map_err(|error| error.to_string())
     }
 

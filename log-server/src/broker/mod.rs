@@ -38,6 +38,8 @@ mod stop;
 #[cfg(test)]
 mod neighbours_tests;
 #[cfg(test)]
+mod telling_tests;
+#[cfg(test)]
 mod tests;
 
 use std::ops::Range;
@@ -178,6 +180,16 @@ impl Broker {
     pub(crate) async fn stopping(stage: &mut watch::Receiver<Stage>) {
         // A broker that is gone has stopped, too.
         let _ = stage.wait_for(|stage| *stage == Stage::Stopping).await;
+    }
+
+    /// Whether a disk that was full has room again. Costs nothing where it was not.
+    pub(crate) fn look_at_room(&self) {
+        let room = &self.inner.parts.room;
+        if room.is_full()
+            && let Ok(free_bytes) = self.inner.data_dir.reserve().free_bytes()
+        {
+            room.look(free_bytes);
+        }
     }
 
     /// The time of day.

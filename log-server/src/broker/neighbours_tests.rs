@@ -21,18 +21,18 @@ use crate::partition::Acks;
 use crate::topic_config::TopicConfigs;
 
 /// The one with the trouble, and those beside it.
-const SICK: (&str, u32) = ("sick", 1);
+pub(super) const SICK: (&str, u32) = ("sick", 1);
 const WELL: [(&str, u32); 3] = [("sick", 0), ("well", 0), ("well", 1)];
 
 /// A disk that is bad below one folder.
 #[derive(Clone, Debug)]
-struct BadSpot {
-    folder: PathBuf,
-    bad: Faulty,
+pub(super) struct BadSpot {
+    pub(super) folder: PathBuf,
+    pub(super) bad: Faulty,
 }
 
 impl BadSpot {
-    fn below(data: &Path) -> Self {
+    pub(super) fn below(data: &Path) -> Self {
         Self { folder: data.join("topics/sick-1"), bad: Faulty::over(Disk) }
     }
 
@@ -93,14 +93,18 @@ fn batch(value: &str) -> Bytes {
     batch.build().unwrap()
 }
 
-async fn append(broker: &Broker, at: (&str, u32), value: &str) -> Result<(), ProduceError> {
+pub(super) async fn append(
+    broker: &Broker,
+    at: (&str, u32),
+    value: &str,
+) -> Result<(), ProduceError> {
     let (topic, batch) = (broker.topic_to_produce(at.0)?, batch(value));
     let memory = broker.admit(batch.len()).await?;
     let submitted = broker.submit(&Principal::Anonymous, &topic, at.1, batch, memory).await?;
     submitted.acknowledged(Acks::All).await.map(drop)
 }
 
-fn values(broker: &Broker, at: (&str, u32)) -> Result<Vec<String>, String> {
+pub(super) fn values(broker: &Broker, at: (&str, u32)) -> Result<Vec<String>, String> {
     let mut values = Vec::new();
     read(broker, at, &mut values).map(|()| values)
 }
@@ -126,10 +130,10 @@ fn read(broker: &Broker, at: (&str, u32), values: &mut Vec<String>) -> Result<()
 }
 
 /// What was acknowledged, in order.
-type Acknowledged = BTreeMap<(&'static str, u32), Vec<String>>;
+pub(super) type Acknowledged = BTreeMap<(&'static str, u32), Vec<String>>;
 
 /// Appends to one partition; what is acknowledged is noted.
-async fn append_noted(
+pub(super) async fn append_noted(
     broker: &Broker,
     at: (&'static str, u32),
     acknowledged: &mut Acknowledged,
@@ -142,7 +146,7 @@ async fn append_noted(
 }
 
 /// Those beside the trouble do all that a partition does.
-async fn assert_well(broker: &Broker, acknowledged: &mut Acknowledged) {
+pub(super) async fn assert_well(broker: &Broker, acknowledged: &mut Acknowledged) {
     for at in WELL {
         for _ in 0..6 {
             append_noted(broker, at, acknowledged).await.unwrap();
@@ -156,7 +160,7 @@ async fn assert_well(broker: &Broker, acknowledged: &mut Acknowledged) {
     commit(broker, "well").await;
 }
 
-async fn filled(data: &Path, spot: &BadSpot) -> (Broker, Acknowledged) {
+pub(super) async fn filled(data: &Path, spot: &BadSpot) -> (Broker, Acknowledged) {
     let broker = start_on(data, Arc::new(spot.clone())).await;
     create(&broker, "sick").await;
     create(&broker, "well").await;
@@ -233,17 +237,20 @@ async fn a_partition_that_does_not_open_leaves_the_others_to_serve() {
     }
 }
 
+/// The first segment of a partition.
+pub(super) const FIRST: &str = "00000000000000000000.log";
+
+pub(super) fn overwrite(file: &Path, from: usize, len: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    let end = bytes.len().min(from + len);
+    bytes[from..end].fill(0xa5);
+    fs::write(file, bytes).unwrap();
+}
+
 /// What a stranger, or a disk, may do to the files of a partition.
 type Damage = fn(&Path);
 
 fn damages() -> [(&'static str, Damage); 6] {
-    fn overwrite(file: &Path, from: usize, len: usize) {
-        let mut bytes = fs::read(file).unwrap();
-        let end = bytes.len().min(from + len);
-        bytes[from..end].fill(0xa5);
-        fs::write(file, bytes).unwrap();
-    }
-    const FIRST: &str = "00000000000000000000.log";
     [
         ("a header in the first segment", |folder| overwrite(&folder.join(FIRST), 0, 61)),
         ("a record in the first segment", |folder| overwrite(&folder.join(FIRST), 100, 4)),

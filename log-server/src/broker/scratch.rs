@@ -26,6 +26,7 @@ impl Scratch {
             clock: Arc::new(SystemClock),
             committer: Arc::clone(&committer),
             pressure: Arc::default(),
+            room: Arc::default(),
         };
         let config = ServerConfig { data_dir: folder.path().to_owned(), ..config };
         let broker = Broker::start(config, parts).await.expect("an empty folder");

@@ -232,7 +232,8 @@ impl Foundation {
         topics.insert(internal_topic(METADATA_LOG_ID, self.metadata_log));
         topics.insert(internal_topic(OFFSETS_LOG_ID, offsets_log));
         let request_memory = RequestMemory::of(config.request_memory_bytes_max);
-        let metrics = Metrics::new(Arc::clone(&topics), request_memory.clone());
+        let room = Arc::clone(&parts.room);
+        let metrics = Metrics::new(Arc::clone(&topics), request_memory.clone(), room);
         let inner = Inner {
             config,
             data_dir: self.data_dir,

@@ -22,6 +22,7 @@ pub(super) async fn start_on(folder: &Path, storage: Arc<dyn Storage>) -> Broker
         clock: Arc::new(SystemClock),
         committer: Committer::start(1),
         pressure: Arc::default(),
+        room: Arc::default(),
     };
     let config = ServerConfig { data_dir: folder.to_owned(), ..ServerConfig::default() };
     Broker::start(config, parts).await.unwrap()

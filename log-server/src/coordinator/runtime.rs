@@ -426,15 +426,12 @@ impl<S: StateMachine> Worker<S> {
             .map_err(|error| refused(error.to_string()))?;
         let partition = &self.open.partition;
         let batch = partition.check(bytes).map_err(|error| refused(error.to_string()))?;
-        partition
-            .log()
-            .append(&batch, AppendOrigin::Coordinator, partition.leader_epoch())
-            .map_err(|error| match error {
-                AppendError::DiskFull(reason) => {
-                    CoordinatorError::DiskFull { reason: reason.to_string() }
-                }
-                other => refused(other.to_string()),
-            })?;
+        partition.append(&batch, AppendOrigin::Coordinator).map_err(|error| match error {
+            AppendError::DiskFull(reason) => {
+                CoordinatorError::DiskFull { reason: reason.to_string() }
+            }
+            other => refused(other.to_string()),
+        })?;
         self.since_snapshot.records += records.len();
         self.since_snapshot.bytes += batch.bytes().len();
         for record in records {

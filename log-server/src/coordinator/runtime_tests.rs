@@ -55,6 +55,7 @@ impl House {
             clock: Arc::new(SystemClock),
             committer: Committer::start(1),
             pressure: Arc::default(),
+            room: Arc::default(),
         };
         let open = OpenPartition {
             topic: TopicName::new("sums").unwrap(),

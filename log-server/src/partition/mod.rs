@@ -13,6 +13,7 @@
 
 mod pressure;
 mod queue;
+mod room;
 mod waiters;
 
 use std::fmt;
@@ -22,8 +23,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use log_core::{
-    AppendError, Committer, Fetched, Isolation, Log, LogConfig, LogIdentity, Offsets, OpenError,
-    OpenLog, ReadError, RecoveryReport,
+    AppendError, AppendOrigin, Appended, Committer, Failure, Fetched, Isolation, Log, LogConfig,
+    LogIdentity, Offsets, OpenError, OpenLog, ReadError, RecoveryReport,
 };
 use log_proto::record::CheckedBatch;
 use log_proto::types::{LeaderEpoch, Offset};
@@ -31,6 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 pub use pressure::WritePressure;
 pub use queue::AppendTicket;
+pub use room::DiskRoom;
 pub use waiters::{Acknowledged, Acks, NotCommitted, ReadWake, View};
 pub(crate) use waiters::{read_end, readable};
 
@@ -49,6 +51,8 @@ pub struct PartitionParts {
     pub committer: Arc<Committer>,
     /// How much of what was written is not on the disk yet.
     pub pressure: Arc<WritePressure>,
+    /// Whether the disk has room.
+    pub room: Arc<DiskRoom>,
 }
 
 /// Which partition to open, and how.
@@ -79,6 +83,7 @@ pub struct Partition {
     queue: AppendQueue,
     progress: Arc<Progress>,
     pressure: Arc<WritePressure>,
+    room: Arc<DiskRoom>,
     findings: Vec<String>,
     /// Rounds of housekeeping since the last append or read.
     idle_rounds: AtomicU32,
@@ -93,7 +98,7 @@ impl Partition {
         open: OpenPartition,
         parts: &PartitionParts,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        let progress = Arc::new(Progress::new(&parts.pressure));
+        let progress = Arc::new(Progress::new(&open.topic, open.number, &parts.pressure));
         let listener: Arc<dyn log_core::OffsetListener> = Arc::clone(&progress) as _;
         let (log, report) = Log::open(OpenLog {
             folder: open.folder,
@@ -113,6 +118,7 @@ impl Partition {
             queue: AppendQueue::default(),
             progress,
             pressure: Arc::clone(&parts.pressure),
+            room: Arc::clone(&parts.room),
             findings: findings(&report),
             idle_rounds: AtomicU32::new(0),
         };
@@ -154,6 +160,19 @@ impl Partition {
     ) -> AppendTicket {
         self.used();
         queue::submit(self, batch, memory)
+    }
+
+    /// Appends a batch on this thread, in whatever order its callers keep. Blocks on the disk.
+    pub(crate) fn append(
+        &self,
+        batch: &CheckedBatch,
+        origin: AppendOrigin,
+    ) -> Result<Appended, AppendError> {
+        let appended = self.log.append(batch, origin, self.leader_epoch);
+        if let Err(AppendError::DiskFull(error)) = &appended {
+            self.room.refused(error);
+        }
+        appended
     }
 
     /// Reads whole batches from `from` on, by copy. Blocks on the disk where they are not cached.
@@ -228,17 +247,19 @@ impl fmt::Debug for Partition {
     }
 }
 
-/// Hears of every move of the offsets and passes it on.
+/// Hears of every move of the offsets and passes it on; says why none will follow.
 #[derive(Debug)]
 struct Progress {
+    topic: TopicName,
+    number: u32,
     view: watch::Sender<View>,
     unsynced: Unsynced,
 }
 
 impl Progress {
-    fn new(pressure: &Arc<WritePressure>) -> Self {
+    fn new(topic: &TopicName, number: u32, pressure: &Arc<WritePressure>) -> Self {
         let view = watch::Sender::new(View::default());
-        Self { view, unsynced: Unsynced::new(Arc::clone(pressure)) }
+        Self { topic: topic.clone(), number, view, unsynced: Unsynced::new(Arc::clone(pressure)) }
     }
 }
 
@@ -253,5 +274,15 @@ impl log_core::OffsetListener for Progress {
             wake
         });
         self.unsynced.synced(offsets.durable);
+    }
+
+    /// Here and not in a round of housekeeping, which the same disk may hold up. The log that the
+    /// line holds up takes no writes any more.
+    fn failed(&self, failure: &Failure) {
+        let (topic, partition, reason) = (&self.topic, self.number, &failure.reason);
+        tracing::error!(
+            %topic, partition, reason,
+            "the log has failed: it is read, and takes no writes until the next start"
+        );
     }
 }

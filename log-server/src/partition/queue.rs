@@ -146,7 +146,7 @@ fn drain(partition: &Partition, batches_max: usize) -> Drained {
 
 fn append(partition: &Partition, queued: Queued) {
     let Queued { batch, memory, reply } = queued;
-    let result = partition.log.append(&batch, AppendOrigin::Client, partition.leader_epoch);
+    let result = partition.append(&batch, AppendOrigin::Client);
     if let Ok(appended) = &result
         && appended.kind == AppendKind::Stored
     {

@@ -25,6 +25,7 @@ async fn start(folder: &Path) -> Broker {
         clock: Arc::new(SystemClock),
         committer: Syncer::start(1),
         pressure: Arc::default(),
+        room: Arc::default(),
     };
     let config = ServerConfig { data_dir: folder.to_owned(), ..ServerConfig::default() };
     Broker::start(config, parts).await.unwrap()

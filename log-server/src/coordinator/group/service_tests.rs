@@ -50,6 +50,7 @@ impl House {
             clock: Arc::new(SystemClock),
             committer: Syncer::start(1),
             pressure: Arc::default(),
+            room: Arc::default(),
         };
         let open = OpenPartition {
             topic: TopicName::new("offsets").unwrap(),
