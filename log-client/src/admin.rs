@@ -127,8 +127,8 @@ pub struct PartitionDescription {
     pub segments: u32,
     /// Why it takes no writes, if it takes none.
     pub failure: Option<String>,
-    /// What the last start found wrong, with file and position: damage, which is left in place, and
-    /// ends that were cut off. The rest of it is served.
+    /// What the last start, and reads since, found wrong, with file and position: damage, which is
+    /// left in place, and ends that were cut off. The rest of it is served.
     pub findings: Vec<String>,
 }
 

@@ -207,8 +207,8 @@ impl Collector for TopicsCollector {
             }
         }
         let damaged = topics.iter().flat_map(|topic| topic.serving());
-        let damaged = damaged.filter(|partition| !partition.findings().is_empty()).count();
-        let help = "Partitions in which the last start found damage, or an end to cut off";
+        let damaged = damaged.filter(|partition| partition.is_damaged()).count();
+        let help = "Partitions in which the last start, or a read since, has found damage";
         encode_gauge(&mut encoder, "damaged_partitions", help, damaged)?;
         encode_failed(&topics, &mut encoder)
     }

@@ -201,9 +201,7 @@ fn describe(description: &TopicDescription, style: Style) -> Result<()> {
     let head = ["partition", "log start", "high watermark", "log end", "size", "segments", "state"];
     output::table(&head, &rows)?;
     let findings = partitions.iter().flat_map(|partition| &partition.findings);
-    findings
-        .map(|finding| format!("found at the start: {finding}"))
-        .try_for_each(|line| output::line(&line))
+    findings.map(|finding| format!("found: {finding}")).try_for_each(|line| output::line(&line))
 }
 
 fn partition_row(partition: &PartitionDescription) -> Vec<String> {

@@ -93,7 +93,7 @@ impl Broker {
             StartPosition::Timestamp(timestamp) => {
                 let searched = Arc::clone(partition);
                 let found = self
-                    .blocking(move |_| searched.log().offset_for_timestamp(timestamp))
+                    .blocking(move |_| searched.offset_for_timestamp(timestamp))
                     .await
                     .map_err(|source| StartError::Read {
                         topic: partition.topic.clone(),
@@ -150,10 +150,8 @@ impl Broker {
             OffsetQuery::MaxTimestamp | OffsetQuery::Timestamp(_) => {
                 let searched = Arc::clone(partition);
                 let found = self.blocking(move |_| match query {
-                    OffsetQuery::Timestamp(timestamp) => {
-                        searched.log().offset_for_timestamp(timestamp)
-                    }
-                    _ => searched.log().max_timestamp(),
+                    OffsetQuery::Timestamp(timestamp) => searched.offset_for_timestamp(timestamp),
+                    _ => searched.max_timestamp(),
                 });
                 let found = found.await.map_err(|source| ListOffsetsError::Read {
                     topic: partition.topic.clone(),

@@ -5,7 +5,9 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::{Arc, Once, OnceLock};
 
+use log_core::Isolation;
 use log_core::io::faulty::Operation;
+use log_proto::types::Offset;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -154,4 +156,34 @@ async fn a_full_disk_is_told_once() {
         broker.look_at_room();
     }
     assert!(!told(&broker).await);
+}
+
+/// Damage that nobody but a reader can notice is seen from then on, however often it is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_a_read_meets_stays_in_sight() {
+    listen_to_the_log();
+    let data = tempfile::tempdir().unwrap();
+    let spot = BadSpot::below(data.path());
+    let (broker, mut acknowledged) = filled(data.path(), &spot).await;
+    let partition = broker.partition(SICK.0, SICK.1).unwrap().1;
+    assert_eq!(values(&broker, SICK).unwrap(), acknowledged[&SICK]);
+    assert_eq!(partition.findings(), [""; 0]);
+    overwrite(&spot.folder.join(FIRST), 0, 61);
+    let mut refused = String::new();
+    for _ in 0..3 {
+        refused = values(&broker, SICK).unwrap_err();
+        partition.read_resident(Offset::ZERO, 1, Isolation::HighWatermark).unwrap_err();
+    }
+    let findings = partition.findings();
+    let [finding] = &findings[..] else { panic!("one finding, not {findings:#?}") };
+    assert!(refused.contains(finding), "{refused} is not {finding}");
+    assert!(finding.contains(FIRST) && finding.contains("byte 0"), "{finding}");
+    let metrics = get(&broker, "/metrics").await;
+    assert!(metrics.contains("\ncairn_damaged_partitions 1\n"), "{metrics}");
+    let lines = logged(data.path());
+    let [line] = &lines[..] else { panic!("one line, not {lines:#?}") };
+    assert!(line.contains("ERROR") && line.contains(finding), "{line}");
+    assert!(line.contains("sick-1"), "{line}");
+    append_noted(&broker, SICK, &mut acknowledged).await.unwrap();
+    assert_well(&broker, &mut acknowledged).await;
 }

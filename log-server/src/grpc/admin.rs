@@ -147,7 +147,7 @@ fn describe_serving(partition: i32, serving: &Partition) -> v1::PartitionDescrip
         size_bytes: description.size_bytes,
         segments: u32::try_from(description.segments).unwrap_or(u32::MAX),
         failure: description.failure.map(|failure| failure.to_string()).unwrap_or_default(),
-        findings: serving.findings().iter().take(FINDINGS_MAX).cloned().collect(),
+        findings: serving.findings().into_iter().take(FINDINGS_MAX).collect(),
     }
 }
 

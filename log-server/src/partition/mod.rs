@@ -11,6 +11,7 @@
 //! off the network's threads; a task per partition would do the same at the price of 10,000 idle
 //! tasks and a wake-up for every append.
 
+mod findings;
 mod pressure;
 mod queue;
 mod room;
@@ -24,10 +25,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use log_core::{
     AppendError, AppendOrigin, Appended, Committer, Failure, Fetched, Isolation, Log, LogConfig,
-    LogIdentity, Offsets, OpenError, OpenLog, ReadError, RecoveryReport,
+    LogIdentity, Offsets, OpenError, OpenLog, ReadError, RecoveryReport, TimestampedOffset,
 };
 use log_proto::record::CheckedBatch;
-use log_proto::types::{LeaderEpoch, Offset};
+use log_proto::types::{LeaderEpoch, Offset, TimestampMs};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 pub use pressure::WritePressure;
@@ -37,6 +38,7 @@ pub use waiters::{Acknowledged, Acks, NotCommitted, ReadWake, View};
 pub(crate) use waiters::{read_end, readable};
 
 use crate::topics::{TopicId, TopicName};
+use findings::{Findings, News};
 use pressure::Unsynced;
 use queue::AppendQueue;
 
@@ -84,7 +86,7 @@ pub struct Partition {
     progress: Arc<Progress>,
     pressure: Arc<WritePressure>,
     room: Arc<DiskRoom>,
-    findings: Vec<String>,
+    findings: Findings,
     /// Rounds of housekeeping since the last append or read.
     idle_rounds: AtomicU32,
 }
@@ -119,7 +121,7 @@ impl Partition {
             progress,
             pressure: Arc::clone(&parts.pressure),
             room: Arc::clone(&parts.room),
-            findings: findings(&report),
+            findings: Findings::of_start(&report),
             idle_rounds: AtomicU32::new(0),
         };
         Ok((partition, report))
@@ -130,10 +132,15 @@ impl Partition {
         &self.log
     }
 
-    /// What opening the log found wrong, with file and position: damage, which is left in place,
-    /// and ends that were cut off. The rest of it is served.
-    pub fn findings(&self) -> &[String] {
-        &self.findings
+    /// What was found wrong with the log, with file and position: by opening it, damage, which is
+    /// left in place, and ends that were cut off; by reads since, damage. The rest of it is served.
+    pub fn findings(&self) -> Vec<String> {
+        self.findings.texts()
+    }
+
+    /// Whether there are any findings.
+    pub fn is_damaged(&self) -> bool {
+        !self.findings.is_empty()
     }
 
     /// The epoch that it is written under.
@@ -183,7 +190,7 @@ impl Partition {
         isolation: Isolation,
     ) -> Result<Fetched, ReadError> {
         self.used();
-        self.log.read_copied(from, bytes_max, isolation)
+        self.spoken_of(self.log.read_copied(from, bytes_max, isolation))
     }
 
     /// As [`Partition::read`], without a copy: slices of the log that are in memory by now, for
@@ -195,7 +202,36 @@ impl Partition {
         isolation: Isolation,
     ) -> Result<Fetched, ReadError> {
         self.used();
-        self.log.read_resident(from, bytes_max, isolation)
+        self.spoken_of(self.log.read_resident(from, bytes_max, isolation))
+    }
+
+    /// The first record, below the high watermark, that is stamped at or after `timestamp`. Blocks
+    /// on the disk.
+    pub fn offset_for_timestamp(
+        &self,
+        timestamp: TimestampMs,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        self.spoken_of(self.log.offset_for_timestamp(timestamp))
+    }
+
+    /// The first record with the largest timestamp. Blocks on the disk.
+    pub fn max_timestamp(&self) -> Result<Option<TimestampedOffset>, ReadError> {
+        self.spoken_of(self.log.max_timestamp())
+    }
+
+    /// Damage that a read has met, the first time that it does.
+    fn spoken_of<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
+        match read.as_ref().err().and_then(|error| self.findings.meet(error)) {
+            None => {}
+            Some(News::Finding(damage)) => {
+                tracing::error!(partition = ?self, damage, "a read has met damage; the rest is served");
+            }
+            Some(News::LastFinding(damage)) => tracing::error!(
+                partition = ?self, damage,
+                "a read has met damage again; of this partition no more will be told"
+            ),
+        }
+        read
     }
 
     /// What readers and producers wait on.
@@ -234,11 +270,6 @@ impl Partition {
     fn used(&self) {
         self.idle_rounds.store(0, Ordering::Relaxed);
     }
-}
-
-fn findings(report: &RecoveryReport) -> Vec<String> {
-    let damages = report.damages.iter().map(ToString::to_string);
-    damages.chain(report.cuts.iter().map(ToString::to_string)).collect()
 }
 
 impl fmt::Debug for Partition {
