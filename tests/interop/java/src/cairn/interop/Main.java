@@ -2,9 +2,15 @@ package cairn.interop;
 
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.Comparator;
 import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 
 /**
  * Runs every method marked with {@link Goal}, each on an instance of its own.
@@ -13,34 +19,49 @@ import java.util.List;
  * fetch.
  */
 public final class Main {
-    private static final List<Class<? extends Suite>> SUITES =
-            List.of(
-                    RecordsTest.class,
-                    GroupsTest.class,
-                    MigrationTest.class,
-                    AdminTest.class,
-                    StreamsTest.class,
-                    CrashTest.class);
+    /** Mostly waiting, for heartbeats and for sessions to end: beside those below. */
+    private static final List<Class<? extends Suite>> WAITING =
+            List.of(MigrationTest.class, DeathTest.class);
+
+    private static final List<Class<? extends Suite>> WORKING =
+            List.of(RecordsTest.class, GroupsTest.class, AdminTest.class, StreamsTest.class);
+
+    /** Alone, because it kills the broker. */
+    private static final List<Class<? extends Suite>> KILLING = List.of(CrashTest.class);
 
     public static void main(String[] names) throws Exception {
-        int passed = 0;
-        int failed = 0;
-        for (Class<? extends Suite> suite : SUITES) {
+        List<Callable<Boolean>> waiting = tests(WAITING, names);
+        ExecutorService beside = Executors.newFixedThreadPool(Math.max(1, waiting.size()));
+        List<Future<Boolean>> verdicts = waiting.stream().map(beside::submit).toList();
+        List<Boolean> passed = new ArrayList<>();
+        for (Callable<Boolean> test : tests(WORKING, names)) {
+            passed.add(test.call());
+        }
+        for (Future<Boolean> verdict : verdicts) {
+            passed.add(verdict.get());
+        }
+        for (Callable<Boolean> test : tests(KILLING, names)) {
+            passed.add(test.call());
+        }
+        int failed = Collections.frequency(passed, false);
+        System.out.printf("ran %d passed, %d failed%n", passed.size() - failed, failed);
+        System.exit(failed == 0 ? 0 : 1);
+    }
+
+    /** What passes when called; all that are marked, or those of these names. */
+    private static List<Callable<Boolean>> tests(
+            List<Class<? extends Suite>> suites, String[] names) {
+        List<Callable<Boolean>> tests = new ArrayList<>();
+        for (Class<? extends Suite> suite : suites) {
             Method[] methods = suite.getDeclaredMethods();
             Arrays.sort(methods, Comparator.comparing(Method::getName));
             for (Method test : methods) {
-                if (!test.isAnnotationPresent(Goal.class) || !asked(names, test)) {
-                    continue;
-                }
-                if (passes(suite, test)) {
-                    passed++;
-                } else {
-                    failed++;
+                if (test.isAnnotationPresent(Goal.class) && asked(names, test)) {
+                    tests.add(() -> passes(suite, test));
                 }
             }
         }
-        System.out.printf("ran %d passed, %d failed%n", passed, failed);
-        System.exit(failed == 0 ? 0 : 1);
+        return tests;
     }
 
     private static boolean asked(String[] names, Method test) {

@@ -115,9 +115,16 @@ abstract class Suite implements AutoCloseable {
     static List<RecordMetadata> send(
             Producer<byte[], byte[]> producer, String topic, List<byte[]> values)
             throws Exception {
+        return send(producer, partition(topic), values);
+    }
+
+    static List<RecordMetadata> send(
+            Producer<byte[], byte[]> producer, TopicPartition to, List<byte[]> values)
+            throws Exception {
         List<Future<RecordMetadata>> futures = new ArrayList<>();
         for (byte[] value : values) {
-            futures.add(producer.send(new ProducerRecord<>(topic, 0, null, value)));
+            futures.add(
+                    producer.send(new ProducerRecord<>(to.topic(), to.partition(), null, value)));
         }
         producer.flush();
         List<RecordMetadata> sent = new ArrayList<>();
@@ -129,8 +136,13 @@ abstract class Suite implements AutoCloseable {
 
     /** Polls until so many records are there, or the deadline passes. */
     static List<ConsumerRecord<byte[], byte[]>> take(Consumer<byte[], byte[]> consumer, int count) {
+        return take(consumer, count, DEADLINE);
+    }
+
+    static List<ConsumerRecord<byte[], byte[]>> take(
+            Consumer<byte[], byte[]> consumer, int count, Duration deadline) {
         List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
-        long end = System.nanoTime() + DEADLINE.toNanos();
+        long end = System.nanoTime() + deadline.toNanos();
         while (records.size() < count && System.nanoTime() < end) {
             consumer.poll(Duration.ofMillis(100)).forEach(records::add);
         }
