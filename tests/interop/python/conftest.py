@@ -13,12 +13,14 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 DEADLINE = 30
@@ -49,6 +51,18 @@ def new_topic(admin):
 
 
 @pytest.fixture
+def send_nulls(bootstrap):
+    """Sends a record without key and value, which clients in Python refuse to send and can read."""
+
+    def send(topic):
+        producer = Producer({"bootstrap.servers": bootstrap})
+        producer.produce(topic, key=None, value=None, partition=0)
+        assert producer.flush(DEADLINE) == 0
+
+    return send
+
+
+@pytest.fixture
 def group():
     return unique("group")
 
@@ -66,21 +80,32 @@ def kill_broker():
     return kill
 
 
-class GrpcMember:
-    """A member of a group over the broker's other door: `cairn consume`, in a process of its own."""
+class OtherProcess:
+    """A client in a process of its own, which can be killed: within the test's process it can only be
+    closed, and most then say that they leave. `values` are the lines that it has printed."""
 
-    def __init__(self, topic, group):
-        self.group = group
+    def __init__(self, command):
         self.values = []
-        self.process = subprocess.Popen(
-            cairn("consume", topic, "--group", group, "--follow"), stdout=subprocess.PIPE
-        )
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         self.reading = threading.Thread(target=self.read)
         self.reading.start()
 
     def read(self):
         for line in self.process.stdout:
             self.values.append(line.rstrip(b"\n"))
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.reading.join()
+
+
+class GrpcMember(OtherProcess):
+    """A member of a group over the broker's other door: `cairn consume`."""
+
+    def __init__(self, topic, group):
+        super().__init__(cairn("consume", topic, "--group", group, "--follow"))
+        self.group = group
 
     def shares(self):
         """How many partitions each member of its group has, by its client id."""
@@ -93,28 +118,42 @@ class GrpcMember:
             for member in members
         }
 
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.reading.join()
-
 
 def cairn(*words):
     return [os.environ["INTEROP_CAIRN"], *words, "--broker", os.environ["INTEROP_GRPC"]]
 
 
 @pytest.fixture
-def new_grpc_member():
-    """Makes members over gRPC, and ends them after the test."""
-    made = []
+def processes():
+    """What a test leaves running is killed after it."""
+    left = []
+    yield left
+    for process in left:
+        process.kill()
+
+
+@pytest.fixture
+def new_grpc_member(processes):
+    """Makes members over gRPC."""
 
     def make(topic, group):
-        made.append(GrpcMember(topic, group))
-        return made[-1]
+        processes.append(GrpcMember(topic, group))
+        return processes[-1]
 
-    yield make
-    for member in made:
-        member.kill()
+    return make
+
+
+@pytest.fixture
+def new_doomed(processes):
+    """Makes members from a script, which prints each value that it reads, and gets these words."""
+
+    def make(script, *words):
+        # Not buffered, or its lines would wait for a page to be full.
+        command = [sys.executable, "-u", "-c", script, *map(str, words)]
+        processes.append(OtherProcess(command))
+        return processes[-1]
+
+    return make
 
 
 def unique(kind):

@@ -106,18 +106,20 @@ async def test_every_codec_gives_back_the_same_bytes(new_producer, new_topic, ne
 
 
 @on_a_loop
-async def test_nulls_headers_and_timestamps(new_producer, new_topic, new_consumer):
+async def test_nulls_headers_and_timestamps(new_producer, new_topic, new_consumer, send_nulls):
     """Goal: absent and empty stay apart, headers stay a list, the producer's time is kept."""
     topic = new_topic()
     headers = (("a", b"1"), ("a", b"2"), ("c", b""))
-    pairs = [(b"", b""), (b"k", None), (None, b"v"), (b"k", b"v")]
+    pairs = [(b"", b""), (b"k", None), (None, b"v"), (b"k", b"v"), (b"", None), (None, b"")]
     async with new_producer() as producer:
         for key, value in pairs:
             await producer.send_and_wait(
                 topic, value, key, headers=list(headers), timestamp_ms=1_600_000_000_123
             )
+    send_nulls(topic)
     async with new_consumer() as consumer:
-        records = await take(reading(consumer, topic), len(pairs))
+        *records, nulls = await take(reading(consumer, topic), len(pairs) + 1)
+    assert (nulls.key, nulls.value) == (None, None)
     assert [(record.key, record.value) for record in records] == pairs
     assert all(tuple(record.headers) == headers for record in records)
     assert {(r.timestamp_type, r.timestamp) for r in records} == {(0, 1_600_000_000_123)}
@@ -247,6 +249,82 @@ async def test_members_join_and_leave(new_topic, new_consumer):
         async with new_consumer(topic) as two, new_consumer(topic) as three:
             await even(one, two, three)
         await even(one)
+
+
+MEMBER = """
+import asyncio, sys
+from aiokafka import AIOKafkaConsumer
+
+async def read(servers, group, topic, commits):
+    member = AIOKafkaConsumer(
+        topic, bootstrap_servers=servers, group_id=group, enable_auto_commit=False,
+        auto_offset_reset="earliest", session_timeout_ms=6000, heartbeat_interval_ms=500,
+    )
+    await member.start()
+    async for record in member:
+        if commits > 0:
+            await member.commit()
+            commits -= 1
+        print(record.value.decode())
+
+servers, group, topic, commits = sys.argv[1:]
+asyncio.run(read(servers, group, topic, int(commits)))
+"""
+
+
+@on_a_loop
+async def test_a_member_that_dies_is_replaced(
+    bootstrap, group, new_topic, new_producer, new_consumer, new_doomed
+):
+    """Goal: what a killed member had is read on from its last commit, once its session is over."""
+    topic = new_topic(partitions=2)
+    doomed = new_doomed(MEMBER, bootstrap, group, topic, 4)
+    async with new_producer() as producer, new_consumer(topic) as survivor:
+        await eventually(lambda: len(survivor.assignment()) == 1)
+        [own] = survivor.assignment()
+        for partition in range(2):
+            await send(producer, topic, numbered(10), partition)
+        assert values_of(await take(survivor, 10)) == numbered(10)
+        await survivor.commit()
+        await eventually(lambda: len(doomed.values) == 10)
+        doomed.kill()
+        left = await take(survivor, 6)
+        assert values_of(left) == numbered(10)[4:]
+        assert {record.partition for record in left} == {1 - own.partition}
+        assert len(survivor.assignment()) == 2
+
+
+@on_a_loop
+async def test_a_member_that_goes_silent_is_replaced(new_topic, new_producer, new_consumer):
+    """Goal: who takes no record past max.poll.interval.ms loses its partitions to others."""
+    topic = new_topic(partitions=2)
+    async with (
+        new_producer() as producer,
+        new_consumer(topic, max_poll_interval_ms=2000) as silent,
+        new_consumer(topic) as lively,
+    ):
+        # As long as it waits for a record, it is not silent.
+        taking = asyncio.create_task(silent.getone())
+        await eventually(lambda: len(lively.assignment()) == len(silent.assignment()) == 1)
+        [own] = silent.assignment()
+        await send(producer, topic, [b"v"], own.partition)
+        assert (await asyncio.wait_for(taking, DEADLINE)).value == b"v"
+        await eventually(lambda: len(lively.assignment()) == 2)
+        assert values_of(await take(lively, 1)) == [b"v"]
+
+
+@on_a_loop
+async def test_a_paused_partition_is_silent_until_resumed(new_producer, new_topic, new_consumer):
+    """Goal: a paused partition delivers nothing, the others go on, nothing is lost."""
+    topic = new_topic(partitions=2)
+    async with new_producer() as producer, new_consumer(topic) as consumer:
+        await eventually(lambda: len(consumer.assignment()) == 2)
+        consumer.pause(TopicPartition(topic, 0))
+        await send(producer, topic, numbered(5, "paused"), partition=0)
+        await send(producer, topic, numbered(5, "going"), partition=1)
+        assert values_of(await take(consumer, 5)) == numbered(5, "going")
+        consumer.resume(TopicPartition(topic, 0))
+        assert values_of(await take(consumer, 5)) == numbered(5, "paused")
 
 
 @on_a_loop

@@ -1,7 +1,6 @@
 """confluent-kafka, which is librdkafka: the client underneath most that are not Java."""
 
-import subprocess
-import sys
+import json
 import threading
 import time
 
@@ -40,21 +39,31 @@ def producer(bootstrap):
 
 
 @pytest.fixture
-def new_consumer(bootstrap, group):
-    """Makes consumers of this test's group, and closes them after it."""
-    made = []
+def settings_of(bootstrap, group):
+    """What a consumer of this test's group is told."""
 
-    def make(**configs):
-        settings = {
+    def settings(**configs):
+        said = {
             "bootstrap.servers": bootstrap,
             "group.id": group,
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
-            "session.timeout.ms": 6000,
-            "heartbeat.interval.ms": 500,
         }
-        settings.update({key.replace("_", "."): value for key, value in configs.items()})
-        made.append(Consumer(settings))
+        # In the other protocol they are the broker's.
+        if configs.get("group_protocol") != "consumer":
+            said |= {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
+        return said | {key.replace("_", "."): value for key, value in configs.items()}
+
+    return settings
+
+
+@pytest.fixture
+def new_consumer(settings_of):
+    """Makes consumers of this test's group, and closes them after it."""
+    made = []
+
+    def make(**configs):
+        made.append(Consumer(settings_of(**configs)))
         return made[-1]
 
     yield make
@@ -260,6 +269,8 @@ def test_offsets_by_time(producer, new_topic, new_consumer):
     assert offset_at(1_600_000_004_001) == 5
     assert offset_at(1_600_000_009_001) == OFFSET_END
     assert consumer.get_watermark_offsets(TopicPartition(topic, 0), 10) == (0, 10)
+    consumer.assign([TopicPartition(topic, 0, offset_at(1_600_000_004_001))])
+    assert values_of(take(consumer, 5)) == [b"5", b"6", b"7", b"8", b"9"]
 
 
 # --- groups ---
@@ -346,28 +357,47 @@ def test_a_member_that_goes_silent_is_replaced(new_topic, new_consumer):
 
 
 MEMBER = """
-import sys
+import json, sys
 from confluent_kafka import Consumer
-servers, group, topic = sys.argv[1:]
-member = Consumer({"bootstrap.servers": servers, "group.id": group, "session.timeout.ms": 6000})
+topic, commits, settings = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
+member = Consumer(settings)
 member.subscribe([topic])
 while True:
-    member.poll(0.1)
+    record = member.poll(0.1)
+    if record is None or record.error():
+        continue
+    if commits > 0:
+        member.commit(record, asynchronous=False)
+        commits -= 1
+    print(record.value().decode())
 """
 
 
-def test_a_member_that_dies_is_replaced(bootstrap, new_topic, new_consumer, group):
-    """Goal: a member whose process is killed loses its partitions when its session times out."""
+# In KIP-848's protocol the session is the broker's, and takes 45 s.
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_member_that_dies_is_replaced(
+    producer, new_topic, settings_of, new_consumer, new_doomed, protocol
+):
+    """Goal: what a killed member had is read on from its last commit, once its session is over."""
     topic = new_topic(partitions=2)
-    doomed = subprocess.Popen([sys.executable, "-c", MEMBER, bootstrap, group, topic])
-    try:
-        survivor = new_consumer()
-        survivor.subscribe([topic])
-        rebalance_to([survivor], [1])
-    finally:
-        doomed.kill()
-        doomed.wait()
-    rebalance_to([survivor], [2])
+    settings = settings_of(group_protocol=protocol)
+    doomed = new_doomed(MEMBER, topic, 4, json.dumps(settings))
+    survivor = new_consumer(group_protocol=protocol)
+    survivor.subscribe([topic])
+    rebalance_to([survivor], [1])
+    own = survivor.assignment()[0].partition
+    for partition in (own, 1 - own):
+        send(producer, topic, numbered(10), partition)
+    assert values_of(take(survivor, 10)) == numbered(10)
+    survivor.commit(asynchronous=False)
+    eventually(lambda: len(doomed.values) == 10)
+    doomed.kill()
+    left = take(survivor, 6, deadline=90)
+    assert [(r.partition(), r.value()) for r in left] == [(1 - own, v) for v in numbered(10)[4:]]
+    assert len(survivor.assignment()) == 2
+    send(producer, topic, [b"later"], 1 - own)
+    assert values_of(take(survivor, 1)) == [b"later"]
 
 
 def test_a_paused_partition_is_silent_until_resumed(producer, new_topic, new_consumer):

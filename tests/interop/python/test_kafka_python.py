@@ -111,16 +111,18 @@ def test_every_codec_gives_back_the_same_bytes(new_producer, new_topic, new_cons
     assert values_of(take(consumer, len(values))) == values
 
 
-def test_nulls_headers_and_timestamps(new_producer, new_topic, new_consumer):
+def test_nulls_headers_and_timestamps(new_producer, new_topic, new_consumer, send_nulls):
     """Goal: absent and empty stay apart, headers stay a list, the producer's time is kept."""
     topic = new_topic()
     headers = [("a", b"1"), ("a", b"2"), ("c", b"")]
     producer = new_producer()
-    pairs = [(b"", b""), (b"k", None), (None, b"v"), (b"k", b"v")]
+    pairs = [(b"", b""), (b"k", None), (None, b"v"), (b"k", b"v"), (b"", None), (None, b"")]
     for key, value in pairs:
         producer.send(topic, value, key, headers=headers, timestamp_ms=1_600_000_000_123)
     producer.flush(DEADLINE)
-    records = take(reading(new_consumer(), topic), len(pairs))
+    send_nulls(topic)
+    *records, nulls = take(reading(new_consumer(), topic), len(pairs) + 1)
+    assert (nulls.key, nulls.value) == (None, None)
     assert [(record.key, record.value) for record in records] == pairs
     assert all(list(record.headers) == headers for record in records)
     assert {(r.timestamp_type, r.timestamp) for r in records} == {(0, 1_600_000_000_123)}
@@ -219,18 +221,25 @@ class Member:
     """A consumer on a thread of its own, because joining a group blocks its poll."""
 
     def __init__(self, consumer):
-        self.consumer, self.owned, self.stopped = consumer, set(), threading.Event()
+        self.consumer, self.owned = consumer, set()
+        self.polling, self.stopped = threading.Event(), threading.Event()
+        self.polling.set()
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
 
     def run(self):
         while not self.stopped.is_set():
+            self.polling.wait()
             self.consumer.poll(timeout_ms=50)
             self.owned = {p.partition for p in self.consumer.assignment()}
         self.consumer.close(autocommit=False)
 
+    def pause(self):
+        self.polling.clear()
+
     def leave(self):
         self.stopped.set()
+        self.polling.set()
         self.thread.join(DEADLINE)
 
 
@@ -253,6 +262,80 @@ def test_members_join_and_leave(new_topic, new_consumer):
     finally:
         for member in members:
             member.leave()
+
+
+MEMBER = """
+import sys
+from kafka import KafkaConsumer
+servers, group, topic, commits = sys.argv[1:]
+commits = int(commits)
+member = KafkaConsumer(
+    topic, bootstrap_servers=servers, group_id=group, enable_auto_commit=False,
+    auto_offset_reset="earliest", session_timeout_ms=6000, heartbeat_interval_ms=500,
+    max_poll_records=1,
+)
+for record in member:
+    if commits > 0:
+        member.commit()
+        commits -= 1
+    print(record.value.decode())
+"""
+
+
+def owns(consumer, count):
+    """Polls, and looks how many partitions are the consumer's then."""
+    consumer.poll(timeout_ms=50)
+    return len(consumer.assignment()) == count
+
+
+def test_a_member_that_dies_is_replaced(
+    bootstrap, group, new_topic, new_producer, new_consumer, new_doomed
+):
+    """Goal: what a killed member had is read on from its last commit, once its session is over."""
+    topic = new_topic(partitions=2)
+    doomed = new_doomed(MEMBER, bootstrap, group, topic, 4)
+    survivor = new_consumer(topic)
+    eventually(lambda: owns(survivor, 1))
+    [own] = survivor.assignment()
+    producer = new_producer()
+    for partition in range(2):
+        send(producer, topic, numbered(10), partition)
+    assert values_of(take(survivor, 10)) == numbered(10)
+    survivor.commit()
+    eventually(lambda: len(doomed.values) == 10)
+    doomed.kill()
+    left = take(survivor, 6)
+    assert values_of(left) == numbered(10)[4:]
+    assert {record.partition for record in left} == {1 - own.partition}
+    assert len(survivor.assignment()) == 2
+
+
+def test_a_member_that_goes_silent_is_replaced(new_topic, new_consumer):
+    """Goal: who stops polling past max.poll.interval.ms loses its partitions to others."""
+    topic = new_topic(partitions=2)
+    silent = Member(new_consumer(topic, max_poll_interval_ms=2000))
+    lively = Member(new_consumer(topic))
+    try:
+        eventually(lambda: len(silent.owned) == len(lively.owned) == 1)
+        silent.pause()
+        eventually(lambda: len(lively.owned) == 2)
+    finally:
+        silent.leave()
+        lively.leave()
+
+
+def test_a_paused_partition_is_silent_until_resumed(new_producer, new_topic, new_consumer):
+    """Goal: a paused partition delivers nothing, the others go on, nothing is lost."""
+    topic = new_topic(partitions=2)
+    consumer = new_consumer(topic)
+    eventually(lambda: owns(consumer, 2))
+    consumer.pause(TopicPartition(topic, 0))
+    producer = new_producer()
+    send(producer, topic, numbered(5, "paused"), partition=0)
+    send(producer, topic, numbered(5, "going"), partition=1)
+    assert values_of(take(consumer, 5)) == numbered(5, "going")
+    consumer.resume(TopicPartition(topic, 0))
+    assert values_of(take(consumer, 5)) == numbered(5, "paused")
 
 
 def test_topics_and_configs(tool):
