@@ -33,12 +33,18 @@ func TestAutomaticCommitsAreResumed(t *testing.T) {
 	client := newClient(t)
 	produce(t, client, numbered(topic, 0, 10)...)
 	first := newClient(t, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
-		kgo.ConsumeResetOffset(start), kgo.AutoCommitMarks())
-	records := take(t, first, 10)
-	first.MarkCommitRecords(records...)
-	if err := first.CommitMarkedOffsets(within(t)); err != nil {
-		t.Fatal(err)
-	}
+		kgo.ConsumeResetOffset(start), kgo.AutoCommitInterval(100*time.Millisecond))
+	take(t, first, 10)
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	admin := newAdmin(t)
+	eventually(t, "a commit", func() bool {
+		// Only what was polled before the last poll is taken for done.
+		first.PollFetches(over)
+		offsets := must[kadm.OffsetResponses](t)(admin.FetchOffsets(within(t), group))
+		at, _ := offsets.Lookup(topic, 0)
+		return at.At == 10
+	})
 	first.Close()
 	produce(t, client, numbered(topic, 10, 11)...)
 	sameRecords(t, numbered(topic, 10, 11), take(t, newMember(t, group, topic), 1))
@@ -169,6 +175,20 @@ func TestAPausedPartition(t *testing.T) {
 	sameRecords(t, going, take(t, reader, 5))
 	reader.ResumeFetchPartitions(paused)
 	sameRecords(t, silent, take(t, reader, 5))
+}
+
+// Goal: who holds up a rebalance for longer than it said loses its partitions to others.
+func TestASilentMemberIsReplaced(t *testing.T) {
+	t.Parallel()
+	topic, group := newTopic(t, 2), unique("group")
+	produce(t, newClient(t), numbered(topic, 0, 1)...)
+	// This client knows no longest time between polls. But one that works on what it has polled may
+	// keep its partitions from others, as long as the broker lets it.
+	soon := kgo.RebalanceTimeout(2 * time.Second)
+	silent := newMember(t, group, topic, kgo.BlockRebalanceOnPoll(), soon)
+	t.Cleanup(silent.AllowRebalance)
+	take(t, silent, 1)
+	settle(t, 2, newPolling(t, group, topic, soon))
 }
 
 // Goal: a producer and a group live through killed brokers: nothing lost, nothing twice.

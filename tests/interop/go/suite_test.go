@@ -72,14 +72,18 @@ func newTopic(t *testing.T, partitions int32, configs ...string) string {
 // newMember makes a member of a group that starts at the beginning and commits when told to.
 func newMember(t *testing.T, group, topic string, options ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	return newClient(t, append([]kgo.Opt{
+	return newClient(t, append(membership(group, topic), options...)...)
+}
+
+func membership(group, topic string) []kgo.Opt {
+	return []kgo.Opt{
 		kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(start),
 		kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(6 * time.Second),
 		kgo.HeartbeatInterval(300 * time.Millisecond),
-	}, options...)...)
+	}
 }
 
 // newReader makes a consumer of partition 0 from an offset, without a group.
