@@ -5,6 +5,8 @@
 const test = require('node:test')
 const assert = require('node:assert/strict')
 const fs = require('node:fs')
+const path = require('node:path')
+const { spawn } = require('node:child_process')
 const { randomBytes, randomUUID } = require('node:crypto')
 const {
   CompressionCodecs,
@@ -69,7 +71,7 @@ async function newMember(t, groupId, topic, options = {}) {
     maxWaitTimeInMs: 100,
     ...options,
   })
-  const member = { consumer, records: [], owned: [] }
+  const member = { consumer, records: [], owned: [], heldUp: Promise.resolve() }
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     member.owned = payload.memberAssignment[topic] ?? []
   })
@@ -80,9 +82,22 @@ async function newMember(t, groupId, topic, options = {}) {
     autoCommit: options.autoCommit ?? false,
     eachMessage: async ({ partition, message }) => {
       member.records.push({ partition, ...message })
+      await member.heldUp
     },
   })
   return member
+}
+
+/** A member in a process of its own; `values` fills up by itself. Killed with its test. */
+function newDoomed(t, groupId, topic, commits) {
+  const script = path.join(__dirname, 'doomed.js')
+  const child = spawn(process.execPath, [script, groupId, topic, String(commits)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.after(() => child.kill('SIGKILL'))
+  const doomed = { child, printed: '', values: () => doomed.printed.split('\n').slice(0, -1) }
+  child.stdout.on('data', chunk => { doomed.printed += chunk })
+  return doomed
 }
 
 async function eventually(condition) {
@@ -264,6 +279,50 @@ test.describe('while the broker lives', { concurrency: 8 }, () => {
     assert.deepEqual([...one.owned, ...two.owned].sort(), [0, 1, 2, 3])
     await one.consumer.disconnect()
     await eventually(() => two.owned.length === 4)
+  })
+
+  // Goal: what a killed member had is read on from its last commit, once its session is over.
+  test('a killed member is replaced', async t => {
+    const topic = await newTopic({ partitions: 2 })
+    const groupId = unique('group')
+    const doomed = newDoomed(t, groupId, topic, 4)
+    const survivor = await newMember(t, groupId, topic)
+    await eventually(() => survivor.owned.length === 1)
+    const [own] = survivor.owned
+    const producer = await newProducer(t)
+    for (const partition of [0, 1]) {
+      await producer.send({ topic, messages: numbered(0, 10).map(m => ({ ...m, partition })) })
+    }
+    await eventually(() => survivor.records.length >= 10 && doomed.values().length >= 10)
+    assert.deepEqual(values(survivor.records), valuesOf(numbered(0, 10)))
+    assert.deepEqual(doomed.values(), valuesOf(numbered(0, 10)))
+    await survivor.consumer.commitOffsets([{ topic, partition: own, offset: '10' }])
+    doomed.child.kill('SIGKILL')
+    await eventually(() => survivor.records.length >= 16)
+    const left = survivor.records.slice(10)
+    assert.deepEqual(values(left), valuesOf(numbered(4, 10)))
+    assert.deepEqual([...new Set(left.map(({ partition }) => partition))], [1 - own])
+    assert.equal(survivor.owned.length, 2)
+  })
+
+  // Goal: who does not come back from a record loses its partitions to others.
+  test('a silent member is replaced', async t => {
+    const topic = await newTopic({ partitions: 2 })
+    const groupId = unique('group')
+    let goOn
+    const heldUp = new Promise(resolve => { goOn = resolve })
+    // Before the member is closed, which waits for what it works on.
+    t.after(goOn)
+    const silent = await newMember(t, groupId, topic)
+    const lively = await newMember(t, groupId, topic)
+    await eventually(() => silent.owned.length === 1 && lively.owned.length === 1)
+    silent.heldUp = heldUp
+    const producer = await newProducer(t)
+    await producer.send({ topic, messages: [{ value: 'v', partition: silent.owned[0] }] })
+    await eventually(() => silent.records.length === 1)
+    await eventually(() => lively.owned.length === 2)
+    await eventually(() => lively.records.length === 1)
+    assert.deepEqual(values(lively.records), ['v'])
   })
 
   // Goal: a paused partition is silent until it is resumed, and then loses nothing.
