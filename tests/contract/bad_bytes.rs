@@ -422,3 +422,52 @@ async fn a_flood_of_small_requests_is_slowed_and_not_cut_off() {
     assert_eq!(answers.await.expect("no assertion failed")["grpc-status"], "0");
     assert_eq!(doors.describe("t").await.log_end_offset, REQUESTS);
 }
+
+/// Halves of requests whose other halves never come are bounded, all of them together, and keep
+/// nobody out who sends a whole one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn halves_of_requests_are_bounded_together() {
+    const MEMORY: usize = 32 << 20;
+    let data = data_folder();
+    let memory = format!("request.memory.bytes.max={MEMORY}");
+    let broker = Broker::start_with(data.path(), &["--set", &memory]);
+    let (mut doors, _) = resting(&broker).await;
+    let before = anonymous_bytes(broker.id());
+    let client = raw_connection(&broker).await;
+    let mut calls = Vec::new();
+    for method in ["Producer/ProduceStream", "Producer/Produce"] {
+        for _ in 0..8 {
+            let (response, mut body) = begin(&client, method).await;
+            let whole = declaring(32 << 20).freeze();
+            body.send_data(whole, false).expect("the call is open");
+            let taken = send_while_taken(&mut body, 24 << 20).await;
+            calls.push((response, body, taken));
+        }
+    }
+    let sent: usize = calls.iter().map(|(.., taken)| taken).sum();
+    assert!(sent > MEMORY, "more than there is memory for was sent: {sent} bytes");
+    let held = anonymous_bytes(broker.id()).saturating_sub(before);
+    println!("{held} bytes held of {sent}");
+    // What the transport's windows let in comes on top of it: 4 MiB for each call.
+    assert!(held < 2 * MEMORY + (64 << 20), "{held} bytes are held");
+    doors.produce(request("t", plain(vec![1; 100_000]))).await.expect("a good request");
+}
+
+/// Sends so many bytes, or as many as are taken before nothing is for a while. Returns how many.
+async fn send_while_taken(body: &mut h2::SendStream<Bytes>, bytes: usize) -> usize {
+    const PIECE: usize = 256 << 10;
+    for sent in (0..bytes).step_by(PIECE) {
+        body.reserve_capacity(PIECE);
+        let room = async {
+            while body.capacity() < PIECE {
+                let more = poll_fn(|context| body.poll_capacity(context)).await;
+                more.expect("the call is open").expect("the call is open");
+            }
+        };
+        if timeout(Duration::from_millis(300), room).await.is_err() {
+            return sent;
+        }
+        body.send_data(vec![7; PIECE].into(), false).expect("the call is open");
+    }
+    bytes
+}

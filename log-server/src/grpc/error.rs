@@ -70,7 +70,7 @@ impl Refusal {
         Self::new(ErrorCode::CorruptLog, message)
     }
 
-    fn new(code: ErrorCode, message: String) -> Self {
+    pub(super) fn new(code: ErrorCode, message: String) -> Self {
         Self { code, effect: Effect::None, message: shortened(message, MESSAGE_BYTES_MAX) }
     }
 

@@ -12,6 +12,7 @@ mod error;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod groups;
+mod half;
 mod join;
 mod producer;
 mod pump;
@@ -19,15 +20,17 @@ mod streams;
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Response;
-use axum::middleware::map_response;
+use axum::middleware::{map_request, map_response};
 use log_proto::v1::admin_server::AdminServer;
 use log_proto::v1::consumer_server::ConsumerServer;
 use log_proto::v1::producer_server::ProducerServer;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_stream::{Stream, StreamExt};
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
@@ -124,6 +127,11 @@ fn keep_buffers() {
 fn routes(broker: Broker) -> Routes {
     let request_bytes_max = broker.config().request_bytes_max;
     let control_bytes_max = request_bytes_max.min(limits::CONTROL_REQUEST_BYTES_MAX);
+    let room = Arc::new(Semaphore::new(broker.config().request_memory_bytes_max));
+    let counted = move |request: axum::extract::Request| {
+        let room = Arc::clone(&room);
+        async move { request.map(|body| Body::new(half::Halves::of(body, room))) }
+    };
     let producer = producer::ProducerService::new(broker.clone());
     let consumer = consumer::ConsumerService::new(broker.clone());
     let bytes_max = (request_bytes_max, control_bytes_max);
@@ -139,7 +147,8 @@ fn routes(broker: Broker) -> Routes {
         .expect("the descriptors are those that the services were generated from");
     let routes = Routes::new(reflection);
     let routes = routes.add_service(producer).add_service(consumer).add_service(admin);
-    routes.into_axum_router().merge(streams).layer(map_response(explain)).into()
+    let routes = routes.into_axum_router().merge(streams).layer(map_request(counted));
+    routes.layer(map_response(explain)).into()
 }
 
 /// A call of one message that the transport has refused never reaches its service; here its status

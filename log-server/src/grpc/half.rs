@@ -1,0 +1,190 @@
+//! What has come of messages that are not whole yet, and how much all of them may take.
+//!
+//! The rule: what strangers leave unfinished is bounded, over all connections, and keeps nobody out
+//! who sends whole requests: those are counted by their service, in a memory of their own. Here the
+//! first 64 KiB of a message are free, so that small ones cost nothing. Who rests in the middle of a
+//! message that counts has its call ended, and whoever finds no memory for long gives way, because
+//! it may be held by those who wait as well.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep, timeout};
+use tonic::Status;
+
+use super::error::Refusal;
+use log_proto::v1::ErrorCode;
+
+/// What a message may hold before it counts, and by how much it grows before it counts again.
+const FREE_BYTES: usize = 64 << 10;
+
+/// How long a caller may rest in the middle of a message that counts.
+const REST_MAX: Duration = Duration::from_secs(30);
+
+/// How long the rest of a message waits for request memory.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+type Admitting = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, Status>> + Send>>;
+
+/// The body of a request, counted.
+pub(super) struct Halves {
+    body: Body,
+    room: Arc<Semaphore>,
+    message: Unfinished,
+    memory: Option<OwnedSemaphorePermit>,
+    /// What has come and waits to be counted.
+    waiting: Option<(Frame<Bytes>, Admitting)>,
+    rest: Option<Pin<Box<Sleep>>>,
+}
+
+impl Halves {
+    /// Counted in `room`, a permit for each byte.
+    pub(super) fn of(body: Body, room: Arc<Semaphore>) -> Self {
+        let message = Unfinished::default();
+        Self { body, room, message, memory: None, waiting: None, rest: None }
+    }
+
+    /// Counts what has come of the message that is not whole yet, if it is due.
+    fn due(&mut self) -> Option<Admitting> {
+        if self.message.bytes == 0 {
+            self.memory = None;
+            return None;
+        }
+        let counted = self.memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let due = self.message.bytes - counted;
+        (due >= FREE_BYTES).then(|| Box::pin(admit(Arc::clone(&self.room), due)) as Admitting)
+    }
+
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        if self.memory.is_none() {
+            return Poll::Pending;
+        }
+        let rest = self.rest.get_or_insert_with(|| Box::pin(sleep(REST_MAX)));
+        ready!(rest.as_mut().poll(cx));
+        let message = format!("nothing of a message has come for {REST_MAX:?}");
+        Poll::Ready(Refusal::invalid_request(message).into())
+    }
+}
+
+async fn admit(room: Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
+    let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+    match timeout(MEMORY_WAIT_MAX, room.acquire_many_owned(permits)).await {
+        Ok(admitted) => Ok(admitted.expect("it is never closed")),
+        Err(_) => {
+            let message = format!(
+                "no memory for the rest of the message for {MEMORY_WAIT_MAX:?}: send again, or \
+                 raise request.memory.bytes.max"
+            );
+            Err(Refusal::new(ErrorCode::Throttled, message).into())
+        }
+    }
+}
+
+impl http_body::Body for Halves {
+    type Data = Bytes;
+    type Error = tonic::codegen::StdError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        if this.waiting.is_none() {
+            let polled = Pin::new(&mut this.body).poll_frame(cx);
+            if polled.is_pending() {
+                return this.poll_rest(cx).map(|status| Some(Err(status.into())));
+            }
+            this.rest = None;
+            let frame = match ready!(polled) {
+                Some(Ok(frame)) => frame,
+                other => return Poll::Ready(other.map(|end| end.map_err(Into::into))),
+            };
+            this.message.take(frame.data_ref().map_or(&[][..], |data| data));
+            match this.due() {
+                Some(admitting) => this.waiting = Some((frame, admitting)),
+                None => return Poll::Ready(Some(Ok(frame))),
+            }
+        }
+        let Some((_, admitting)) = &mut this.waiting else { return Poll::Pending };
+        let admitted = ready!(admitting.as_mut().poll(cx));
+        let frame = this.waiting.take().map(|(frame, _)| frame);
+        match (admitted, &mut this.memory) {
+            (Ok(more), Some(memory)) => memory.merge(more),
+            (Ok(more), none) => *none = Some(more),
+            (Err(status), _) => return Poll::Ready(Some(Err(status.into()))),
+        }
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.waiting.is_none() && self.body.is_end_stream()
+    }
+}
+
+/// The flag that says whether a message is compressed, and its length.
+const PREFIX_BYTES: usize = 5;
+
+/// The message that is coming in.
+#[derive(Default)]
+struct Unfinished {
+    prefix: [u8; PREFIX_BYTES],
+    prefix_bytes: usize,
+    /// What is missing of it behind its prefix.
+    missing: usize,
+    /// What has come of it behind its prefix.
+    bytes: usize,
+}
+
+impl Unfinished {
+    fn take(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            let wanted = match self.missing {
+                0 => PREFIX_BYTES - self.prefix_bytes,
+                missing => missing,
+            };
+            let (part, rest) = data.split_at(wanted.min(data.len()));
+            data = rest;
+            if self.missing == 0 {
+                self.begin(part);
+            } else {
+                self.missing -= part.len();
+                self.bytes = if self.missing == 0 { 0 } else { self.bytes + part.len() };
+            }
+        }
+    }
+
+    fn begin(&mut self, part: &[u8]) {
+        self.prefix[self.prefix_bytes..][..part.len()].copy_from_slice(part);
+        self.prefix_bytes += part.len();
+        if self.prefix_bytes == PREFIX_BYTES {
+            let [_, length @ ..] = self.prefix;
+            self.missing = u32::from_be_bytes(length) as usize;
+            self.prefix_bytes = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: wherever frames end, what counts is what has come of a message that is not whole.
+    #[test]
+    fn what_is_whole_does_not_count() {
+        let message = |length: u8| [&[0, 0, 0, 0, length][..], &vec![7; length.into()]].concat();
+        let (first, last) = ([message(3), message(0)].concat(), message(200));
+        for cut in 0..last.len() {
+            let mut unfinished = Unfinished::default();
+            unfinished.take(&[&first, &last[..cut]].concat());
+            assert_eq!(unfinished.bytes, cut.saturating_sub(PREFIX_BYTES), "after {cut} bytes");
+            unfinished.take(&last[cut..]);
+            assert_eq!((unfinished.bytes, unfinished.missing), (0, 0));
+        }
+    }
+}
