@@ -447,7 +447,6 @@ async fn halves_of_requests_are_bounded_together() {
     let sent: usize = calls.iter().map(|(.., taken)| taken).sum();
     assert!(sent > MEMORY, "more than there is memory for was sent: {sent} bytes");
     let held = anonymous_bytes(broker.id()).saturating_sub(before);
-    println!("{held} bytes held of {sent}");
     // What the transport's windows let in comes on top of it: 4 MiB for each call.
     assert!(held < 2 * MEMORY + (64 << 20), "{held} bytes are held");
     doors.produce(request("t", plain(vec![1; 100_000]))).await.expect("a good request");

@@ -6,6 +6,7 @@
 //! `KAFKA_JARS=folder` each scenario is also played to a Kafka of those jars, and what it answers
 //! must be what is recorded; `KAFKA_RECORD=1` records it anew instead.
 //! `tests/side_by_side/with-kafka` fetches the jars and does either.
+#![allow(clippy::print_stdout, reason = "a comparison says how much it has compared")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,8 +3,8 @@
 //! The rule: what strangers leave unfinished is bounded, over all connections, and keeps nobody out
 //! who sends whole requests: those are counted by their service, in a memory of their own. Here the
 //! first 64 KiB of a message are free, so that small ones cost nothing. Who rests in the middle of a
-//! message that counts has its call ended, and whoever finds no memory for long gives way, because
-//! it may be held by those who wait as well.
+//! message that counts, or goes on byte by byte, has its call ended, and whoever finds no memory for
+//! long gives way, because it may be held by those who wait as well.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,8 +24,11 @@ use log_proto::v1::ErrorCode;
 /// What a message may hold before it counts, and by how much it grows before it counts again.
 const FREE_BYTES: usize = 64 << 10;
 
-/// How long a caller may rest in the middle of a message that counts.
-const REST_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked at whether a message that counts goes on.
+const STRETCH: Duration = Duration::from_secs(30);
+
+/// How much of it is to come in that time: 128 KiB a second.
+const STRETCH_BYTES_MIN: usize = 30 * (128 << 10);
 
 /// How long the rest of a message waits for request memory.
 const MEMORY_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -40,35 +43,48 @@ pub(super) struct Halves {
     memory: Option<OwnedSemaphorePermit>,
     /// What has come and waits to be counted.
     waiting: Option<(Frame<Bytes>, Admitting)>,
-    rest: Option<Pin<Box<Sleep>>>,
+    /// When it is looked at next whether the message goes on, and how much of it was here before.
+    stretch: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl Halves {
     /// Counted in `room`, a permit for each byte.
     pub(super) fn of(body: Body, room: Arc<Semaphore>) -> Self {
         let message = Unfinished::default();
-        Self { body, room, message, memory: None, waiting: None, rest: None }
+        Self { body, room, message, memory: None, waiting: None, stretch: None }
     }
 
     /// Counts what has come of the message that is not whole yet, if it is due.
     fn due(&mut self) -> Option<Admitting> {
-        if self.message.bytes == 0 {
-            self.memory = None;
-            return None;
-        }
         let counted = self.memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let due = self.message.bytes - counted;
+        let due = match self.message.bytes.checked_sub(counted) {
+            Some(due) => due,
+            // Less than there was: the one that was counted is whole, and this is another.
+            None => {
+                (self.memory, self.stretch) = (None, None);
+                self.message.bytes
+            }
+        };
         (due >= FREE_BYTES).then(|| Box::pin(admit(Arc::clone(&self.room), due)) as Admitting)
     }
 
-    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         if self.memory.is_none() {
             return Poll::Pending;
         }
-        let rest = self.rest.get_or_insert_with(|| Box::pin(sleep(REST_MAX)));
-        ready!(rest.as_mut().poll(cx));
-        let message = format!("nothing of a message has come for {REST_MAX:?}");
-        Poll::Ready(Refusal::invalid_request(message).into())
+        let here = self.message.bytes;
+        loop {
+            let (end, before) =
+                self.stretch.get_or_insert_with(|| (Box::pin(sleep(STRETCH)), here));
+            ready!(end.as_mut().poll(cx));
+            if here.saturating_sub(*before) < STRETCH_BYTES_MIN {
+                let message = format!(
+                    "less than {STRETCH_BYTES_MIN} bytes of a message have come in {STRETCH:?}"
+                );
+                return Poll::Ready(Refusal::invalid_request(message).into());
+            }
+            self.stretch = None;
+        }
     }
 }
 
@@ -98,9 +114,8 @@ impl http_body::Body for Halves {
         if this.waiting.is_none() {
             let polled = Pin::new(&mut this.body).poll_frame(cx);
             if polled.is_pending() {
-                return this.poll_rest(cx).map(|status| Some(Err(status.into())));
+                return this.poll_stalled(cx).map(|status| Some(Err(status.into())));
             }
-            this.rest = None;
             let frame = match ready!(polled) {
                 Some(Ok(frame)) => frame,
                 other => return Poll::Ready(other.map(|end| end.map_err(Into::into))),
@@ -119,6 +134,8 @@ impl http_body::Body for Halves {
             (Ok(more), none) => *none = Some(more),
             (Err(status), _) => return Poll::Ready(Some(Err(status.into()))),
         }
+        // The wait for memory was not the caller's.
+        this.stretch = None;
         Poll::Ready(frame.map(Ok))
     }
 
@@ -172,7 +189,39 @@ impl Unfinished {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::poll_fn;
+
+    use http_body::Body as _;
+
     use super::*;
+
+    /// Goal: what was counted of a message is free when it is whole, wherever the next one begins.
+    #[tokio::test]
+    async fn a_message_that_is_whole_gives_back_what_it_took() {
+        let length = 5 * FREE_BYTES;
+        let message = [&[0][..], &(length as u32).to_be_bytes(), &vec![7; length]].concat();
+        let bytes = message.repeat(3);
+        let mut begun_in_last = false;
+        for piece in [FREE_BYTES - 1, FREE_BYTES, 2 * FREE_BYTES + 1, bytes.len()] {
+            let pieces: Vec<_> = bytes.chunks(piece).map(Bytes::copy_from_slice).collect();
+            let (count, pieces) = (pieces.len(), pieces.into_iter().map(Ok::<_, Infallible>));
+            let body = Body::from_stream(futures_util::stream::iter(pieces));
+            let room = Arc::new(Semaphore::new(2 * length));
+            let mut halves = Halves::of(body, Arc::clone(&room));
+            for number in 1..=count {
+                let frame = poll_fn(|context| Pin::new(&mut halves).poll_frame(context)).await;
+                frame.expect("there are more").expect("there is memory");
+                let counted = 2 * length - room.available_permits();
+                let here = (number * piece).min(bytes.len()) % message.len();
+                assert!(counted <= here, "{counted} bytes are counted of {here}");
+                assert!(here - counted < FREE_BYTES + PREFIX_BYTES, "{counted} of {here}");
+                begun_in_last |= here > 0 && counted == 0 && number > 1;
+            }
+            assert_eq!(room.available_permits(), 2 * length);
+        }
+        assert!(begun_in_last, "some message begins where another ends");
+    }
 
     /// Goal: wherever frames end, what counts is what has come of a message that is not whole.
     #[test]
