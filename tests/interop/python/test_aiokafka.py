@@ -7,11 +7,23 @@ from functools import wraps
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import (
+    AIOKafkaAdminClient,
+    NewPartitions,
+    NewTopic,
+    RecordsToDelete,
+)
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
+    InvalidConfigurationError,
+    InvalidReplicationFactorError,
+    InvalidTopicError,
     MessageSizeTooLargeError,
+    NoError,
     OffsetOutOfRangeError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
 )
 from aiokafka.structs import OffsetAndMetadata
 
@@ -327,18 +339,32 @@ async def test_a_paused_partition_is_silent_until_resumed(new_producer, new_topi
         assert values_of(await take(consumer, 5)) == numbered(5, "paused")
 
 
+async def retention(admin, topic):
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+    [described] = await admin.describe_configs([resource])
+    return {entry[0]: entry[1] for entry in described.resources[0][4]}["retention.ms"]
+
+
+async def partitions_of(admin, topic):
+    [described] = await admin.describe_topics([topic])
+    return len(described["partitions"])
+
+
 @on_a_loop
-async def test_admin(bootstrap):
-    """Goal: a topic's life: created, described, its configs read, its records deleted, deleted."""
+async def test_topics_and_configs(bootstrap):
+    """Goal: a topic's life: created, changed, given more partitions, its records deleted, deleted."""
     name = unique("topic")
     async with new_admin(bootstrap) as admin:
-        await admin.create_topics([NewTopic(name, 3, 1, topic_configs={"retention.ms": "1000"})])
-        described = await admin.describe_topics([name])
-        assert len(described[0]["partitions"]) == 3
-        resource = ConfigResource(ConfigResourceType.TOPIC, name)
-        responses = await admin.describe_configs([resource])
-        configs = {entry[0]: entry[1] for entry in responses[0].resources[0][4]}
-        assert configs["retention.ms"] == "1000"
+        configs = {"retention.ms": "1000"}
+        await admin.create_topics([NewTopic(name, 3, 1, topic_configs=configs)])
+        assert await partitions_of(admin, name) == 3
+        assert await retention(admin, name) == "1000"
+        changed = {"retention.ms": "2000"}
+        changes = [ConfigResource(ConfigResourceType.TOPIC, name, configs=changed)]
+        await admin.alter_configs(changes)
+        assert await retention(admin, name) == "2000"
+        await admin.create_partitions({name: NewPartitions(5)})
+        assert await partitions_of(admin, name) == 5
         async with started(AIOKafkaProducer(bootstrap_servers=bootstrap)) as producer:
             await send(producer, name, numbered(10))
         partition = TopicPartition(name, 0)
@@ -346,6 +372,42 @@ async def test_admin(bootstrap):
         assert deleted == {partition: 4}
         await admin.delete_topics([name])
         assert name not in await admin.list_topics()
+
+
+@on_a_loop
+async def test_groups(bootstrap, group, new_topic, new_consumer):
+    """Goal: a group is listed and described while it lives, and its offsets are there after it."""
+    topic = new_topic()
+    partition = TopicPartition(topic, 0)
+    async with new_admin(bootstrap) as admin:
+        async with new_consumer(topic, client_id="the client") as consumer:
+            await eventually(lambda: consumer.assignment() == {partition})
+            await consumer.commit({partition: OffsetAndMetadata(7, "a note")})
+            assert group in {name for name, _ in await admin.list_consumer_groups()}
+            [described] = await admin.describe_consumer_groups([group])
+            [(error, name, state, _, _, members, *_)] = described.groups
+            assert (error, name, state) == (0, group, "Stable")
+            assert [member[1] for member in members] == ["the client"]
+        offsets = await admin.list_consumer_group_offsets(group)
+        assert offsets == {partition: OffsetAndMetadata(7, "a note")}
+
+
+@on_a_loop
+async def test_refusals(bootstrap):
+    """Goal: what cannot be made is refused by its name."""
+    async with new_admin(bootstrap) as admin:
+
+        async def refusal(topic):
+            response = await admin.create_topics([topic])
+            return for_code(response.topic_errors[0][1])
+
+        name = unique("topic")
+        assert await refusal(NewTopic("a b", 1, 1)) is InvalidTopicError
+        assert await refusal(NewTopic(name, 1, 3)) is InvalidReplicationFactorError
+        soon = NewTopic(name, 1, 1, topic_configs={"retention.ms": "soon"})
+        assert await refusal(soon) is InvalidConfigurationError
+        assert await refusal(NewTopic(name, 1, 1)) is NoError
+        assert await refusal(NewTopic(name, 1, 1)) is TopicAlreadyExistsError
 
 
 @asynccontextmanager
@@ -366,6 +428,9 @@ async def test_errors_by_their_names(new_topic, new_producer, new_consumer):
         with pytest.raises(MessageSizeTooLargeError):
             await producer.send_and_wait(topic, payload(50_000, 1))
         await producer.send_and_wait(topic, b"small")
+    async with new_producer(request_timeout_ms=1000) as producer:
+        with pytest.raises(UnknownTopicOrPartitionError):
+            await producer.send_and_wait(unique("never-made"), b"v")
     async with new_consumer(auto_offset_reset="none") as consumer:
         with pytest.raises(OffsetOutOfRangeError):
             await take(reading(consumer, topic, offset=1000), 1)
