@@ -2,6 +2,7 @@ package cairn.interop;
 
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -51,15 +52,24 @@ class GroupsTest extends Suite {
 
     @Goal("with automatic commits, a consumer that closes loses and repeats nothing")
     void automaticCommitsAreResumed() throws Exception {
+        resumesByItself();
+    }
+
+    @Goal("the same under group.protocol=consumer (KIP-848)")
+    void automaticCommitsAreResumedByConsumerGroups() throws Exception {
+        resumesByItself("group.protocol", "consumer");
+    }
+
+    private void resumesByItself(Object... protocol) throws Exception {
         String topic = newTopic();
         var producer = newProducer();
         send(producer, topic, numbered(0, 10));
-        var first = newConsumer("enable.auto.commit", true);
+        var first = newConsumer(and(protocol, "enable.auto.commit", true));
         first.subscribe(List.of(topic));
         same(10, take(first, 10).size());
         first.close();
         send(producer, topic, numbered(10, 11));
-        var second = newConsumer();
+        var second = newConsumer(protocol);
         second.subscribe(List.of(topic));
         sameBytes(numbered(10, 11), take(second, 1));
     }
@@ -130,9 +140,18 @@ class GroupsTest extends Suite {
 
     @Goal("a member that stops polling loses its partitions to others")
     void aSilentMemberIsReplaced() throws Exception {
+        silent();
+    }
+
+    @Goal("the same under group.protocol=consumer (KIP-848)")
+    void aSilentMemberOfAConsumerGroupIsReplaced() throws Exception {
+        silent("group.protocol", "consumer");
+    }
+
+    private void silent(Object... protocol) throws Exception {
         String topic = newTopic(2, Map.of());
-        var silent = newConsumer("max.poll.interval.ms", 1500);
-        var lively = newConsumer();
+        var silent = newConsumer(and(protocol, "max.poll.interval.ms", 1500));
+        var lively = newConsumer(protocol);
         silent.subscribe(List.of(topic));
         lively.subscribe(List.of(topic));
         settle(List.of(silent, lively), 1);
@@ -141,9 +160,18 @@ class GroupsTest extends Suite {
 
     @Goal("a paused partition delivers nothing until it is resumed")
     void aPausedPartition() throws Exception {
+        paused();
+    }
+
+    @Goal("the same under group.protocol=consumer (KIP-848)")
+    void aPausedPartitionOfAConsumerGroup() throws Exception {
+        paused("group.protocol", "consumer");
+    }
+
+    private void paused(Object... protocol) throws Exception {
         String topic = newTopic();
         var producer = newProducer();
-        var consumer = newConsumer();
+        var consumer = newConsumer(protocol);
         consumer.subscribe(List.of(topic));
         settle(List.of(consumer), 1);
         consumer.pause(List.of(partition(topic)));
@@ -153,6 +181,13 @@ class GroupsTest extends Suite {
         }
         consumer.resume(List.of(partition(topic)));
         sameBytes(numbered(0, 5), take(consumer, 5));
+    }
+
+    private static Object[] and(Object[] configs, Object name, Object value) {
+        Object[] more = Arrays.copyOf(configs, configs.length + 2);
+        more[configs.length] = name;
+        more[configs.length + 1] = value;
+        return more;
     }
 
     @Goal("a static member that restarts gets what it had, without a rebalance of the others")

@@ -133,6 +133,8 @@ class RecordsTest extends Suite {
         var found = consumer.offsetsForTimes(Map.of(partition, 1_600_000_003_500L)).get(partition);
         same(4L, found.offset());
         same(1_600_000_004_000L, found.timestamp());
+        consumer.seek(partition, found.offset());
+        sameBytes(numbered(4, 10), take(consumer, 6));
         consumer.seekToBeginning(List.of(partition));
         same(0L, consumer.position(partition));
         consumer.seekToEnd(List.of(partition));
