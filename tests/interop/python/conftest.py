@@ -81,8 +81,8 @@ def kill_broker():
 
 
 class OtherProcess:
-    """A client in a process of its own, which can be killed: within the test's process it could only
-    be closed, and most then say that they leave. `values` are the lines that it has printed."""
+    """A client in a process of its own, which can be killed: within the test's process it could
+    only be closed, and most then say that they leave. `values` are the lines it has printed."""
 
     def __init__(self, command):
         self.values = []

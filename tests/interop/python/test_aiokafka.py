@@ -352,7 +352,7 @@ async def partitions_of(admin, topic):
 
 @on_a_loop
 async def test_topics_and_configs(bootstrap):
-    """Goal: a topic's life: created, changed, given more partitions, its records deleted, deleted."""
+    """Goal: a topic's life: created, changed, given partitions, its records deleted, deleted."""
     name = unique("topic")
     async with new_admin(bootstrap) as admin:
         configs = {"retention.ms": "1000"}

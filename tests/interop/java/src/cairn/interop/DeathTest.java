@@ -31,7 +31,7 @@ class DeathTest extends Suite {
         replaced("session.timeout.ms", "6000", "heartbeat.interval.ms", "500");
     }
 
-    @Goal("the same under group.protocol=consumer (KIP-848), where the session's time is the broker's")
+    @Goal("the same under group.protocol=consumer (KIP-848), where the broker sets the time")
     void aKilledMemberOfAConsumerGroupIsReplaced() throws Exception {
         replaced("group.protocol", "consumer");
     }

@@ -8,10 +8,10 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
- * A member of a group in a process of its own, which a test can kill: prints the value of each record
- * it has read, and commits the first few of them.
+ * A member of a group in a process of its own, which a test can kill: prints the value of each
+ * record it has read, and commits the first few of them.
  *
- * <p>A consumer within the test's own process could only be closed, and then it says that it leaves.
+ * <p>A consumer within the test's own process could only be closed, and then says that it leaves.
  */
 final class Member {
     /** Arguments: the topic, how many records to commit, then names and values of settings. */
