@@ -11,8 +11,9 @@ use log_proto::types::{Offset, TimestampMs};
 use crate::append::WriterState;
 use crate::config::LogConfig;
 use crate::error::{FileError, RetentionError};
-use crate::log::Inner;
+use crate::log::{Inner, Progress};
 use crate::segment::Segment;
+use crate::sync::MutexGuard;
 
 /// What a deletion did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,8 +85,7 @@ fn due(
 impl Inner {
     pub(crate) fn apply_retention(self: &Arc<Self>) -> Result<Retired, RetentionError> {
         // Holding the commit lock keeps a commit from syncing what is about to be removed.
-        let mut progress = self.flush.hold();
-        self.check_open()?;
+        let mut progress = self.hold_open()?;
         if self.roll_expired() == Rolled::Yes {
             // So that the segment may go. A failure is kept by the log, and no reason to stop here.
             let _ = self.sync(&mut progress);
@@ -98,7 +98,17 @@ impl Inner {
         let total = self.segments.bytes();
         let log_start = self.marks.offsets().log_start;
         let count = due(candidates, total, log_start, &config, self.clock.now());
-        let (retired, noted) = self.retire(&segments, count)?;
+        self.drop_first(&segments, count, progress)
+    }
+
+    /// Takes the first `count` segments out of the log and removes their files.
+    fn drop_first(
+        &self,
+        segments: &[Arc<Segment>],
+        count: usize,
+        progress: MutexGuard<'_, Progress>,
+    ) -> Result<Retired, RetentionError> {
+        let (retired, noted) = self.retire(segments, count)?;
         // Removing large files takes its time, and no commit is concerned any more. Only where the
         // order of removals matters nobody else may begin.
         let _alone = (noted == StartNoted::No).then_some(progress);
@@ -118,8 +128,7 @@ impl Inner {
         offset: Offset,
     ) -> Result<Offset, RetentionError> {
         {
-            let _commit = self.flush.hold();
-            self.check_open()?;
+            let commit = self.hold_open()?;
             let offsets = self.marks.offsets();
             if offset > offsets.high_watermark {
                 return Err(RetentionError::OutOfRange {
@@ -128,9 +137,38 @@ impl Inner {
                     high_watermark: offsets.high_watermark,
                 });
             }
-            self.move_start(offset)?;
+            match self.move_start(offset) {
+                Err(error) if error.is_disk_full() => {
+                    self.make_room_below(offset, commit)?;
+                    let _commit = self.hold_open()?;
+                    self.move_start(offset)?;
+                }
+                moved => moved?,
+            }
         }
         Ok(self.apply_retention()?.log_start)
+    }
+
+    /// Keeps commits out of a log that is open.
+    fn hold_open(&self) -> Result<MutexGuard<'_, Progress>, RetentionError> {
+        let commit = self.flush.hold();
+        self.check_open()?;
+        Ok(commit)
+    }
+
+    /// On a disk that has no room to note where the log is to start: what is to be deleted makes
+    /// it. Segments go in their order, so that the log begins with the first that is left.
+    fn make_room_below(
+        &self,
+        offset: Offset,
+        progress: MutexGuard<'_, Progress>,
+    ) -> Result<(), RetentionError> {
+        let segments = self.segments.all();
+        let durable = self.marks.synced_tail().segment;
+        let is_below =
+            |segment: &&Arc<Segment>| segment.base() < durable && segment.next_offset() <= offset;
+        let count = segments.iter().take_while(is_below).count();
+        self.drop_first(&segments, count, progress).map(drop)
     }
 
     /// Ends the active segment if all that it holds is too old: else the last records of a log
