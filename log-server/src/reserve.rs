@@ -3,8 +3,8 @@
 //! Opening logs, and raising the leader epoch, write a few small files. On a disk without a free
 //! byte that would keep a broker from starting, and so from serving reads and from deleting what
 //! fills the disk. The rule: the reserve is given up before anything is opened, and taken again
-//! once there is plenty; it is never touched while the broker serves, because then producers
-//! would eat it.
+//! once there is plenty. While the broker serves, producers would eat it, so it is kept from
+//! everything but the record that a topic is deleted, which makes more room than that.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,6 +19,15 @@ const RESERVE_BYTES: u64 = 8 << 20;
 /// The reserve is taken only where so many times its size is free: it must not be what fills the
 /// disk.
 const PLENTY: u64 = 4;
+
+/// What was given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Given {
+    /// There is room now, for whoever is quick.
+    Room,
+    /// There was nothing left to give.
+    Nothing,
+}
 
 /// The room, as a file.
 #[derive(Debug)]
@@ -39,6 +48,15 @@ impl Reserve {
             taken = false;
         }
         Self { file, taken: AtomicBool::new(taken) }
+    }
+
+    /// Gives the room up, for what will make more. Blocks on the disk.
+    pub(crate) fn give_up(&self) -> Given {
+        if self.taken.swap(false, Ordering::Relaxed) && fs::remove_file(&self.file).is_ok() {
+            tracing::warn!("the disk is full: giving up the reserve to delete a topic");
+            return Given::Room;
+        }
+        Given::Nothing
     }
 
     /// Takes the room again if there is plenty. Blocks on the disk.

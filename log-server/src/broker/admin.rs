@@ -20,6 +20,7 @@ use crate::error::{AlterConfigsError, CoordinatorError, CreateTopicError, Delete
 use crate::parallel;
 use crate::partition::{OpenPartition, Partition};
 use crate::principal::Principal;
+use crate::reserve::Given;
 use crate::topic_config::{ConfigChange, TopicConfigs};
 use crate::topics::{PartitionState, Topic, TopicId, TopicKind, TopicName, serving};
 
@@ -233,10 +234,7 @@ impl Broker {
 
     async fn delete(&self, topic: &Topic) -> Result<(), DeleteTopicError> {
         let _admin = self.inner.admin.lock().await;
-        let (name, id) = (topic.name.clone(), topic.id);
-        let metadata = &self.inner.metadata;
-        let written = metadata.write(move |state| request::delete_topic(state, &name, id)).await;
-        let deleted = written.map_err(|error| match error {
+        let deleted = self.note_deletion(topic).await.map_err(|error| match error {
             WriteError::Refused(refused) => refused,
             WriteError::Coordinator(error) => error.into(),
         })?;
@@ -247,6 +245,26 @@ impl Broker {
             tracing::warn!(topic = %topic.name, reason, "deleted, but not removed from the disk yet");
         }
         Ok(())
+    }
+
+    /// To delete is what helps a full disk, so where there is no room to note it, it gets what was
+    /// kept in reserve.
+    async fn note_deletion(
+        &self,
+        topic: &Topic,
+    ) -> Result<Arc<DeletedTopic>, WriteError<DeleteTopicError>> {
+        let note = || {
+            let (name, id) = (topic.name.clone(), topic.id);
+            self.inner.metadata.write(move |state| request::delete_topic(state, &name, id))
+        };
+        let noted = note().await;
+        let Err(WriteError::Coordinator(CoordinatorError::DiskFull { .. })) = &noted else {
+            return noted;
+        };
+        match self.blocking(|broker| broker.data_dir().reserve().give_up()).await {
+            Given::Room => note().await,
+            Given::Nothing => noted,
+        }
     }
 
     /// Removes what is left of a deleted topic: its offsets and folders, then the memory of it.
