@@ -228,9 +228,10 @@ fn claim_layout(folder: &Path, storage: &dyn Storage) -> Result<IsNew, DataDirEr
 /// behind the same address knows that it talks to another broker's data.
 fn cluster_id(folder: &Path, storage: &dyn Storage) -> Result<Uuid, DataDirError> {
     let file = folder.join("cluster-id");
-    let known = durable_file::read(storage, &file, CLUSTER_ID)?;
-    if let Some(id) = known.and_then(|bytes| Uuid::from_slice(&bytes).ok()) {
-        return Ok(id);
+    if let Some(bytes) = durable_file::read(storage, &file, CLUSTER_ID)? {
+        let detail = format!("{} bytes are no id", bytes.len());
+        let damaged = |_| DurableFileError::Damaged { file, detail };
+        return Ok(Uuid::from_slice(&bytes).map_err(damaged)?);
     }
     let id = Uuid::new_v4();
     durable_file::write(storage, &file, CLUSTER_ID, id.as_bytes())?;

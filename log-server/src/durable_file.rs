@@ -1,8 +1,11 @@
 //! Small files that are replaced as a whole and survive power loss: framed, checked, bounded.
 //!
 //! ```text
-//! magic [u8; 4] │ version u32 │ body length u64 │ CRC-32 of the body u32 │ body     (little endian)
+//! magic [u8; 4] │ version u32 │ body length u64 │ CRC-32 u32 │ body     (little endian)
 //! ```
+//!
+//! The checksum covers all but itself, so that a version is believed only if it was written. Files
+//! of version 1 from before that have one of the body alone, and are still read.
 //!
 //! The rule: write aside, sync, rename, sync the folder; a reader finds the old file or the new
 //! one and never a mixture, and a file of a newer version is refused by name instead of being
@@ -35,7 +38,7 @@ pub enum DurableFileError {
         source: io::Error,
     },
     /// The file is not what was written.
-    #[error("{} is damaged: {detail}", file.display())]
+    #[error("{} is damaged: {detail} (what can be done: docs/recovery.md)", file.display())]
     Damaged {
         /// Which file.
         file: PathBuf,
@@ -63,6 +66,8 @@ pub enum DurableFileError {
 }
 
 const HEADER_BYTES: usize = 20;
+
+const CHECKSUM_AT: usize = 16;
 
 /// No file of ours is larger; a length beyond it is damage.
 const BODY_BYTES_MAX: u64 = 1 << 30;
@@ -107,12 +112,27 @@ pub(crate) fn read(
     body_of(&bytes, format, file).map(Some)
 }
 
+/// Up to the checksum.
+fn front(format: Format, body: &[u8]) -> [u8; CHECKSUM_AT] {
+    let mut front = [0; CHECKSUM_AT];
+    front[..4].copy_from_slice(&format.magic);
+    front[4..8].copy_from_slice(&format.version.to_le_bytes());
+    front[8..].copy_from_slice(&(body.len() as u64).to_le_bytes());
+    front
+}
+
+fn checksum(front: &[u8; CHECKSUM_AT], body: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(front);
+    crc.update(body);
+    crc.finalize()
+}
+
 fn header(format: Format, body: &[u8]) -> [u8; HEADER_BYTES] {
+    let front = front(format, body);
     let mut header = [0; HEADER_BYTES];
-    header[..4].copy_from_slice(&format.magic);
-    header[4..8].copy_from_slice(&format.version.to_le_bytes());
-    header[8..16].copy_from_slice(&(body.len() as u64).to_le_bytes());
-    header[16..].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    header[..CHECKSUM_AT].copy_from_slice(&front);
+    header[CHECKSUM_AT..].copy_from_slice(&checksum(&front, body).to_le_bytes());
     header
 }
 
@@ -129,17 +149,16 @@ fn body_of(bytes: &[u8], format: Format, file: &Path) -> Result<Vec<u8>, Durable
         )));
     }
     let version = u32::from_le_bytes([found[4], found[5], found[6], found[7]]);
-    if version > format.version {
-        let known = format.version;
-        return Err(DurableFileError::NewerVersion {
-            file: file.to_owned(),
-            found: version,
-            known,
-        });
+    let declared = u32::from_le_bytes([found[16], found[17], found[18], found[19]]);
+    let front = front(Format { version, ..format }, body);
+    let is_sound =
+        declared == checksum(&front, body) || version == 1 && declared == crc32fast::hash(body);
+    if found[..CHECKSUM_AT] != front || !is_sound || version == 0 {
+        return Err(damaged("its length or checksum is not that of what it holds".to_owned()));
     }
-    let expected = header(Format { version, ..format }, body);
-    if *found != expected {
-        return Err(damaged("its length or checksum is not that of its body".to_owned()));
+    if version > format.version {
+        let (file, known) = (file.to_owned(), format.version);
+        return Err(DurableFileError::NewerVersion { file, found: version, known });
     }
     Ok(body.to_vec())
 }
@@ -161,11 +180,29 @@ mod tests {
         assert_eq!(read(&Disk, &file, FORMAT).unwrap().unwrap(), b"second");
         let sound = std::fs::read(&file).unwrap();
         for at in 0..sound.len() {
-            let mut damaged = sound.clone();
-            damaged[at] ^= 1;
-            assert!(body_of(&damaged, FORMAT, &file).is_err(), "byte {at}");
-            assert!(body_of(&sound[..at], FORMAT, &file).is_err(), "cut at {at}");
+            assert!(is_damaged(&sound[..at]), "cut at {at}");
+            for bit in 0..8 {
+                let mut damaged = sound.clone();
+                damaged[at] ^= 1 << bit;
+                assert!(is_damaged(&damaged), "bit {bit} of byte {at}");
+            }
         }
+    }
+
+    fn is_damaged(bytes: &[u8]) -> bool {
+        let read = body_of(bytes, FORMAT, Path::new("state"));
+        matches!(read, Err(DurableFileError::Damaged { .. }))
+    }
+
+    #[test]
+    fn files_whose_checksum_covers_the_body_alone_are_read() {
+        let first = Format { version: 1, ..FORMAT };
+        let mut file = header(first, b"state").to_vec();
+        file[CHECKSUM_AT..].copy_from_slice(&crc32fast::hash(b"state").to_le_bytes());
+        file.extend_from_slice(b"state");
+        assert_eq!(body_of(&file, FORMAT, Path::new("state")).unwrap(), b"state");
+        file[5] = 4;
+        assert!(is_damaged(&file), "a version that nothing vouches for is no version");
     }
 
     /// What nobody can read must not take the place of what can be read.
