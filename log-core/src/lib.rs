@@ -87,6 +87,7 @@ mod producer;
 mod read;
 mod recovery;
 mod retention;
+mod scan;
 mod segment;
 mod sync;
 
@@ -113,4 +114,5 @@ pub use producer::{AppendOrigin, BatchMetadata, ProducerEntry, ProducerStateErro
 pub use read::{Fetched, Isolation, TimestampedOffset};
 pub use recovery::{Cut, FoundAs, RecoveryReport};
 pub use retention::Retired;
+pub use scan::{FoundBatch, LostRange, Scan, Scanned};
 pub use segment::FileName;

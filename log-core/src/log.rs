@@ -29,6 +29,7 @@ use crate::producer::{AppendOrigin, ProducerEntry, ProducerStates};
 use crate::read::{Fetched, Isolation, TimestampedOffset};
 use crate::recovery::{self, FoundAs, RecoveryReport};
 use crate::retention::Retired;
+use crate::scan::Scan;
 use crate::segment::{IndexSums, Seal, Segment, SegmentSet};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{ArcSwap, Instant, Mutex, MutexGuard};
@@ -302,6 +303,13 @@ impl Log {
     ) -> Result<Fetched, ReadError> {
         self.inner.used.store(true, Ordering::Relaxed);
         self.inner.read(from, bytes_max, isolation, Segment::resident)
+    }
+
+    /// Goes over all that is in the log from the batch at `from` on, synced or not, and checks
+    /// every byte of it. Damage is told and passed over.
+    pub fn scan(&self, from: Offset) -> Scan {
+        self.inner.used.store(true, Ordering::Relaxed);
+        Scan::new(Arc::clone(&self.inner), from)
     }
 
     /// The offsets as they are now.

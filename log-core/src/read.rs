@@ -357,7 +357,7 @@ pub(crate) fn read_batch(segment: &Segment, located: &Located) -> Result<RecordB
         .map_err(|error| segment.damage(located.position, error.to_string()).into())
 }
 
-fn segment_end(segment: &Segment, log_end: Tail) -> u64 {
+pub(crate) fn segment_end(segment: &Segment, log_end: Tail) -> u64 {
     if segment.base() == log_end.segment { log_end.position } else { segment.end() }
 }
 

@@ -143,6 +143,13 @@ impl BatchWalk {
         Ok(Some(located))
     }
 
+    /// The bytes of the batch that [`BatchWalk::next`] has just given, where all of them are still
+    /// in memory: under [`Check::Checksums`], unless it is larger than what is read at a time.
+    pub(crate) fn bytes_of(&self, batch: &Located) -> Option<&[u8]> {
+        let start = usize::try_from(batch.position.checked_sub(self.chunk_start)?).ok()?;
+        self.chunk.get(start..start.checked_add(batch.header.size_bytes())?)
+    }
+
     fn header(&mut self) -> Result<BatchHeader, WalkError> {
         let left = self.limit - self.position;
         if left < HEADER_BYTES as u64 {
