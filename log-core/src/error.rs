@@ -83,8 +83,13 @@ pub enum OpenError {
     #[error(transparent)]
     Damaged(#[from] Damage),
     /// The log has been written under a newer leader epoch: another owner is at work.
-    #[error("leader epoch {asked} is older than {latest}, under which this log was written")]
+    #[error(
+        "leader epoch {asked} is older than {latest}, under which {} was written, if its headers are sound",
+        folder.display()
+    )]
     FencedLeaderEpoch {
+        /// The log's folder.
+        folder: PathBuf,
         /// The epoch of the one who opens.
         asked: LeaderEpoch,
         /// The newest in the log.

@@ -123,11 +123,11 @@ pub(crate) fn recover(
     if run.plan.found_as == FoundAs::Crashed {
         let end = run.scan()?;
         // Who is fenced cuts nothing away.
-        check_owner(&run.replay.epochs, epoch)?;
+        check_owner(folder, &run.replay.epochs, epoch)?;
         run.cut(folder, end)?;
         run.make_tail_durable()?;
     }
-    check_owner(&run.replay.epochs, epoch)?;
+    check_owner(folder, &run.replay.epochs, epoch)?;
     survey.remove_stale_snapshots(folder, run.end_offset())?;
     if run.end_offset() < log_start {
         run.begin_again(folder, log_start)?;
@@ -160,7 +160,7 @@ fn begin(
     Begin { at, mut epochs, lost }: Begin,
     epoch: LeaderEpoch,
 ) -> Result<Recovered, OpenError> {
-    check_owner(&epochs, epoch)?;
+    check_owner(folder, &epochs, epoch)?;
     survey.remove_stale_snapshots(folder, at)?;
     let found_as = if lost.is_some() { FoundAs::Crashed } else { FoundAs::New };
     if lost.is_some() {
@@ -189,9 +189,16 @@ fn begin(
 }
 
 /// The log has been written under no newer epoch.
-fn check_owner(epochs: &LeaderEpochCache, asked: LeaderEpoch) -> Result<(), OpenError> {
+fn check_owner(
+    folder: &Folder,
+    epochs: &LeaderEpochCache,
+    asked: LeaderEpoch,
+) -> Result<(), OpenError> {
     match epochs.latest().map(|latest| latest.epoch) {
-        Some(latest) if latest > asked => Err(OpenError::FencedLeaderEpoch { asked, latest }),
+        Some(latest) if latest > asked => {
+            let folder = folder.path().to_path_buf();
+            Err(OpenError::FencedLeaderEpoch { folder, asked, latest })
+        }
         _ => Ok(()),
     }
 }
