@@ -36,6 +36,9 @@ mod startup;
 mod stop;
 
 #[cfg(test)]
+mod own_files_tests;
+
+#[cfg(test)]
 mod neighbours_tests;
 #[cfg(test)]
 mod telling_tests;

@@ -17,6 +17,13 @@ async fn start(folder: &Path) -> Broker {
 }
 
 pub(super) async fn start_on(folder: &Path, storage: Arc<dyn Storage>) -> Broker {
+    try_start_on(folder, storage).await.unwrap()
+}
+
+pub(super) async fn try_start_on(
+    folder: &Path,
+    storage: Arc<dyn Storage>,
+) -> Result<Broker, StartupError> {
     let parts = PartitionParts {
         storage,
         clock: Arc::new(SystemClock),
@@ -25,10 +32,10 @@ pub(super) async fn start_on(folder: &Path, storage: Arc<dyn Storage>) -> Broker
         room: Arc::default(),
     };
     let config = ServerConfig { data_dir: folder.to_owned(), ..ServerConfig::default() };
-    Broker::start(config, parts).await.unwrap()
+    Broker::start(config, parts).await
 }
 
-async fn create(broker: &Broker, name: &str) {
+pub(super) async fn create(broker: &Broker, name: &str) {
     let configs = TopicConfigs::default();
     let created = broker.create_topic(&Principal::Anonymous, name, Some(2), configs, Mode::Apply);
     created.await.unwrap();

@@ -18,14 +18,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use log_core::io::Storage;
-use log_core::{AppendError, AppendOrigin, Clock, Isolation, ReadError};
-use log_proto::record::batches;
+use log_core::{AppendError, AppendOrigin, Clock};
 use log_proto::types::Offset;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{NotUnderstood, StateMachine, record, snapshot};
-use crate::durable_file::DurableFileError;
+use super::rebuild::{LoadError, Rebuilt, rebuild};
+use super::snapshot::{Amount, SnapshotFiles};
+use super::{StateMachine, record};
 use crate::partition::Partition;
 
 /// Requests that may wait; past that, callers do.
@@ -40,9 +40,6 @@ const SNAPSHOT_RECORDS_MIN: usize = 4096;
 
 /// Bytes between two snapshots, if that comes first: some records are large. Grows like the other.
 const SNAPSHOT_BYTES_MIN: usize = 64 << 20;
-
-/// How much of the log is read at a time while it is replayed.
-const REPLAY_BYTES: usize = 1 << 20;
 
 /// Why a coordinator did not do what it was asked.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -77,46 +74,6 @@ pub(crate) enum WriteError<E> {
     Refused(E),
     /// The log did not take it.
     Coordinator(CoordinatorError),
-}
-
-/// Why a coordinator cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// Its snapshot cannot be used.
-    #[error(transparent)]
-    Snapshot(#[from] DurableFileError),
-    /// Its log cannot be read.
-    #[error("{log}: {source}")]
-    Read {
-        /// Which log.
-        log: String,
-        /// Why.
-        source: ReadError,
-    },
-    /// Snapshot and log do not meet.
-    #[error("{log} holds {log_start} to {log_end}, but the snapshot {} ends at {snapshot}: put the matching one back", file.display())]
-    Gap {
-        /// Which log.
-        log: String,
-        /// Its first offset.
-        log_start: Offset,
-        /// One past its last.
-        log_end: Offset,
-        /// The snapshot.
-        file: PathBuf,
-        /// The first offset that the snapshot does not know.
-        snapshot: Offset,
-    },
-    /// A record of the log cannot be applied.
-    #[error("{log}, batch at offset {offset}: {source}; a newer broker may have written it")]
-    Record {
-        /// Which log.
-        log: String,
-        /// Where.
-        offset: Offset,
-        /// Why.
-        source: NotUnderstood,
-    },
 }
 
 /// What a coordinator is made of.
@@ -308,62 +265,14 @@ struct Worker<S> {
     failed: Option<CoordinatorError>,
     since_snapshot: Amount,
     snapshot: Amount,
-}
-
-/// How much has been written.
-#[derive(Clone, Copy, Default)]
-struct Amount {
-    records: usize,
-    bytes: usize,
+    snapshots: SnapshotFiles,
 }
 
 impl<S: StateMachine> Worker<S> {
     fn load(open: OpenCoordinator) -> Result<Self, LoadError> {
-        let snapshot = snapshot::read::<S>(&*open.storage, &open.snapshot_file)?;
-        let offsets = open.partition.offsets();
-        if snapshot.next_offset < offsets.log_start || snapshot.next_offset > offsets.log_end {
-            return Err(LoadError::Gap {
-                log: open.partition.topic.to_string(),
-                log_start: offsets.log_start,
-                log_end: offsets.log_end,
-                file: open.snapshot_file,
-                snapshot: snapshot.next_offset,
-            });
-        }
-        let mut worker = Self {
-            open,
-            state: snapshot.state,
-            failed: None,
-            since_snapshot: Amount::default(),
-            snapshot: Amount { records: snapshot.records, bytes: snapshot.bytes },
-        };
-        worker.replay_from(snapshot.next_offset)?;
-        Ok(worker)
-    }
-
-    fn replay_from(&mut self, mut next: Offset) -> Result<(), LoadError> {
-        let log = self.open.partition.topic.to_string();
-        while next < self.open.partition.offsets().log_end {
-            let fetched = self.open.partition.read(next, REPLAY_BYTES, Isolation::LogEnd);
-            let fetched = fetched.map_err(|source| LoadError::Read { log: log.clone(), source })?;
-            let begun_at = next;
-            for batch in batches(fetched.batches) {
-                let at = |source| LoadError::Record { log: log.clone(), offset: next, source };
-                let batch =
-                    batch.map_err(|_| at(NotUnderstood { what: "its batch is not sound" }))?;
-                for record in record::decode(&batch).map_err(at)? {
-                    self.state.replay(record).map_err(at)?;
-                    self.since_snapshot.records += 1;
-                }
-                self.since_snapshot.bytes += batch.bytes().len();
-                next = batch.header().next_offset();
-            }
-            if next == begun_at {
-                let source = NotUnderstood { what: "no batch is where one should be" };
-                return Err(LoadError::Record { log, offset: next, source });
-            }
-        }
-        Ok(())
+        let Rebuilt { state, files, snapshot, replayed } = rebuild(&open)?;
+        let (failed, since_snapshot) = (None, replayed);
+        Ok(Self { open, state, failed, since_snapshot, snapshot, snapshots: files })
     }
 
     fn run(mut self, mut waiting: mpsc::Receiver<Message<S>>, mut publish: impl FnMut(&S)) {
@@ -375,7 +284,13 @@ impl<S: StateMachine> Worker<S> {
                 round.push(next);
             }
             self.round(round, &mut publish);
-            self.snapshot_if_due();
+            if self.snapshot_is_due() {
+                self.write_snapshot();
+            }
+        }
+        // So that after a clean stop the log alone is not all there is.
+        if self.since_snapshot.records > 0 {
+            self.write_snapshot();
         }
     }
 
@@ -451,24 +366,36 @@ impl<S: StateMachine> Worker<S> {
         })
     }
 
-    /// A snapshot that cannot be written costs time at the next start, and room; never data.
-    fn snapshot_if_due(&mut self) {
+    fn snapshot_is_due(&self) -> bool {
         let Amount { records, bytes } = self.since_snapshot;
-        let is_due = records >= self.snapshot.records.max(SNAPSHOT_RECORDS_MIN)
-            || bytes >= self.snapshot.bytes.max(SNAPSHOT_BYTES_MIN);
-        if self.failed.is_some() || !is_due {
+        records >= self.snapshot.records.max(SNAPSHOT_RECORDS_MIN)
+            || bytes >= self.snapshot.bytes.max(SNAPSHOT_BYTES_MIN)
+    }
+
+    /// A snapshot that cannot be written costs time at the next start, and room; never data.
+    fn write_snapshot(&mut self) {
+        if self.failed.is_some() {
             return;
         }
         self.since_snapshot = Amount::default();
         let next_offset = self.open.partition.offsets().log_end;
-        let (storage, file) = (&*self.open.storage, &self.open.snapshot_file);
-        match snapshot::write(storage, file, &self.state, next_offset) {
-            Ok((records, bytes)) => self.snapshot = Amount { records, bytes },
+        match self.snapshots.write(&*self.open.storage, &self.state, next_offset) {
+            Ok(amount) => self.snapshot = amount,
             Err(error) => return tracing::warn!(%error, "cannot write a snapshot"),
         }
-        if let Err(error) = self.open.partition.log().delete_records_before(next_offset) {
+        self.delete_covered();
+    }
+
+    /// Deletes what no snapshot needs any more, once it is much.
+    fn delete_covered(&self) {
+        let log = self.open.partition.log();
+        let Some(covered) = self.snapshots.covered() else { return };
+        let records = covered.get().saturating_sub(log.offsets().log_start.get());
+        let is_much = usize::try_from(records).is_ok_and(|records| records >= SNAPSHOT_RECORDS_MIN)
+            || records > 0 && log.describe().size_bytes >= SNAPSHOT_BYTES_MIN as u64;
+        if is_much && let Err(error) = log.delete_records_before(covered) {
             let log = &self.open.partition.topic;
-            tracing::warn!(%log, %error, "cannot delete what the snapshot covers");
+            tracing::warn!(%log, %error, "cannot delete what the snapshots cover");
         }
     }
 }

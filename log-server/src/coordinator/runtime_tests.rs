@@ -8,11 +8,11 @@ use log_core::io::Disk;
 use log_core::io::faulty::{Faulty, Operation};
 use log_core::{Committer, LogConfig, SystemClock};
 use log_proto::types::LeaderEpoch;
-use prost::Message as _;
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
+use crate::coordinator::{AfterLoss, NotUnderstood};
 use crate::partition::{OpenPartition, PartitionParts};
 use crate::topics::{TopicId, TopicName};
 
@@ -29,7 +29,12 @@ struct Added {
 impl StateMachine for Sum {
     type Record = Added;
 
+    const AFTER_LOSS: AfterLoss = AfterLoss::Refuse;
+
     fn replay(&mut self, record: Added) -> Result<(), NotUnderstood> {
+        if record.number == u64::MAX {
+            return Err(NotUnderstood { what: "a number of an unknown kind" });
+        }
         self.0 += record.number;
         Ok(())
     }
@@ -122,24 +127,91 @@ async fn requests_of_one_round_see_each_other() {
     assert_eq!(answers, (1..=100).collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn a_snapshot_takes_the_place_of_the_head_of_the_log() {
-    let house = House::new();
+/// Two snapshots' worth of records.
+async fn grown(house: &House) -> u64 {
     let partition = house.partition();
     let sum = house.start_with(Arc::clone(&partition)).unwrap();
-    let records = SNAPSHOT_RECORDS_MIN as u64 + 10;
-    let many = move |_: &Sum| Ok::<_, ()>((vec![Added { number: 1 }; 1000], ()));
-    for _ in 0..records.div_ceil(1000) {
+    let many = move |_: &Sum| Ok::<_, ()>((vec![Added { number: 1 }; 200], ()));
+    let writes = 2 * (SNAPSHOT_RECORDS_MIN as u64).div_ceil(200);
+    for _ in 0..writes {
         sum.write(many).await.unwrap();
     }
     sum.stop();
-    assert!(partition.offsets().log_start > Offset::ZERO);
-    drop((sum, partition));
-    let sum = house.start().unwrap();
-    assert_eq!(total(&sum).await, Ok(records.div_ceil(1000) * 1000));
-    drop(sum);
+    let log_start = partition.offsets().log_start.get() as u64;
+    assert_eq!(log_start, writes * 100, "what the one before covers is deleted");
+    writes * 200
+}
+
+#[tokio::test]
+async fn a_snapshot_takes_the_place_of_the_head_of_the_log() {
+    let house = House::new();
+    let sum = grown(&house).await;
+    assert_eq!(total(&house.start().unwrap()).await, Ok(sum));
+    let previous = house.snapshot_file().with_extension("previous-snapshot");
     std::fs::remove_file(house.snapshot_file()).unwrap();
-    assert!(matches!(house.start(), Err(LoadError::Gap { .. })), "a lost snapshot is noticed");
+    assert_eq!(total(&house.start().unwrap()).await, Ok(sum), "there is the one before");
+    for file in [house.snapshot_file(), previous] {
+        std::fs::remove_file(file).unwrap();
+    }
+    assert!(matches!(house.start(), Err(LoadError::Gap { .. })), "lost snapshots are noticed");
+}
+
+fn flip(file: &Path, at: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_is_replaced_by_the_one_before_and_the_log() {
+    let house = House::new();
+    let sum = grown(&house).await;
+    let previous = house.snapshot_file().with_extension("previous-snapshot");
+    flip(&house.snapshot_file(), 25);
+    let partition = house.partition();
+    let started = house.start_with(Arc::clone(&partition)).unwrap();
+    assert_eq!(total(&started).await, Ok(sum));
+    let findings = partition.findings();
+    assert!(findings[0].contains("sums.snapshot is damaged"), "{findings:?}");
+    drop((started, partition));
+    // The stop has written the newest anew, because there was something to replay.
+    flip(&previous, 25);
+    assert_eq!(total(&house.start().unwrap()).await, Ok(sum));
+    flip(&house.snapshot_file(), 25);
+    let error = house.start().err().unwrap().to_string();
+    assert!(error.contains("sums.snapshot is damaged"), "{error}");
+}
+
+/// What the file keeps deleted, the snapshots cover: it may be removed where it is damaged.
+#[tokio::test]
+async fn records_that_come_back_below_a_snapshot_change_nothing() {
+    let house = House::new();
+    let sum = grown(&house).await;
+    std::fs::remove_file(house.folder.path().join("sums-0/log-start")).unwrap();
+    let partition = house.partition();
+    assert!(partition.offsets().log_start.get() < sum as i64 / 2, "some are back");
+    assert_eq!(total(&house.start_with(partition).unwrap()).await, Ok(sum));
+}
+
+/// A crash that damages what was synced a moment before, above the recovery point.
+#[tokio::test]
+async fn a_snapshot_outlives_the_end_of_its_log() {
+    let house = House::new();
+    let sum = house.start().unwrap();
+    for number in 1..=10 {
+        add(&sum, number).await.unwrap();
+    }
+    drop(sum);
+    let log = house.folder.path().join("sums-0/00000000000000000000.log");
+    let used = std::fs::read(&log).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+    flip(&log, used);
+    let partition = house.partition();
+    assert!(!partition.findings().is_empty(), "the end was cut off");
+    let sum = house.start_with(partition).unwrap();
+    assert_eq!(total(&sum).await, Ok(55));
+    add(&sum, 5).await.unwrap();
+    drop(sum);
+    assert_eq!(total(&house.start().unwrap()).await, Ok(60), "offsets given out again count");
 }
 
 #[tokio::test]
@@ -170,17 +242,29 @@ async fn after_a_failed_sync_nothing_is_told_any_more() {
     assert!(add(&sum, 0).await.is_err());
 }
 
-#[test]
-fn a_record_that_is_not_understood_is_named_by_its_place() {
-    let house = House::new();
+/// What the log's start says where it holds this record alone.
+fn refusal<R: prost::Message>(house: &House, record: R) -> String {
     let partition = house.partition();
-    let bytes = record::encode(&[NotAdded { text: "x".to_owned() }], SystemClock.now()).unwrap();
+    let bytes = record::encode(&[record], SystemClock.now()).unwrap();
     let batch = partition.check(bytes).unwrap();
     let log = partition.log();
     log.append(&batch, AppendOrigin::Coordinator, LeaderEpoch::ZERO).unwrap();
     log.flush().unwrap();
-    let error = house.start_with(partition).err().unwrap().to_string();
+    house.start_with(partition).err().unwrap().to_string()
+}
+
+#[test]
+fn a_record_of_a_newer_broker_is_no_damage() {
+    let error = refusal(&House::new(), Added { number: u64::MAX });
     assert!(error.contains("sums, batch at offset 0"), "{error}");
+    assert!(error.contains("a newer broker"), "{error}");
+}
+
+#[test]
+fn a_record_that_is_none_is_damage_and_named_by_its_place() {
+    let error = refusal(&House::new(), NotAdded { text: "x".to_owned() });
+    assert!(error.contains("sums-0/00000000000000000000.log, byte 0"), "{error}");
+    assert!(error.contains("offsets 0 to 1") && !error.contains("newer"), "{error}");
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -193,10 +277,14 @@ struct NotAdded {
 fn a_state_survives_its_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sum");
-    snapshot::write(&Disk, &file, &Sum(41), Offset::new(9).unwrap()).unwrap();
-    let read = snapshot::read::<Sum>(&Disk, &file).unwrap();
-    assert_eq!((read.state.0, read.next_offset.get(), read.records), (41, 9, 1));
-    let missing = snapshot::read::<Sum>(&Disk, Path::new("/nowhere/at/all")).unwrap();
-    assert_eq!((missing.state.0, missing.next_offset), (0, Offset::ZERO));
-    assert_eq!(Added { number: 0 }.encoded_len(), 0, "an empty record is one byte of length");
+    let read = || {
+        let none_damaged = |error| panic!("{error}");
+        SnapshotFiles::new(&file).read::<Sum>(&Disk, none_damaged).unwrap()
+    };
+    assert!(read().is_none());
+    let mut files = SnapshotFiles::new(&file);
+    files.write(&Disk, &Sum(41), Offset::new(9).unwrap()).unwrap();
+    let snapshot = read().unwrap();
+    assert_eq!((snapshot.state.0, snapshot.next_offset.get()), (41, 9));
+    assert_eq!(snapshot.amount.records, 1);
 }

@@ -52,6 +52,14 @@ impl Findings {
         Self { known: Mutex::new(Known { texts, places, met: 0 }) }
     }
 
+    /// Keeps what the log's owner has found in it.
+    pub(super) fn found(&self, finding: String) {
+        let mut known = self.known.lock();
+        if known.texts.len() < MET_MAX && !known.texts.contains(&finding) {
+            known.texts.push(finding);
+        }
+    }
+
     /// Each of them, in the order in which they were found.
     pub(super) fn texts(&self) -> Vec<String> {
         self.known.lock().texts.clone()

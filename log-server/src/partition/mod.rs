@@ -143,6 +143,11 @@ impl Partition {
         !self.findings.is_empty()
     }
 
+    /// Keeps in sight that something of the log is damaged.
+    pub(crate) fn found(&self, finding: String) {
+        self.findings.found(finding);
+    }
+
     /// The epoch that it is written under.
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.leader_epoch

@@ -10,7 +10,7 @@ use super::id::GroupId;
 use super::offsets::{self, GroupOffsets, TopicPartition};
 use super::record::{Change, GroupRecord, OffsetCommitted, OffsetsDeleted};
 use super::stored::StoredGroup;
-use crate::coordinator::{NotUnderstood, StateMachine};
+use crate::coordinator::{AfterLoss, NotUnderstood, StateMachine};
 use crate::topics::TopicId;
 
 /// Everything that the offsets log says.
@@ -111,6 +111,9 @@ pub(super) fn topic_id(bytes: &[u8]) -> Result<TopicId, NotUnderstood> {
 
 impl StateMachine for GroupsState {
     type Record = GroupRecord;
+
+    /// A group reads some records again, or joins anew; all others know nothing of it.
+    const AFTER_LOSS: AfterLoss = AfterLoss::GoOn;
 
     fn replay(&mut self, record: GroupRecord) -> Result<(), NotUnderstood> {
         match record.change.ok_or(NotUnderstood { what: "a change of an unknown kind" })? {

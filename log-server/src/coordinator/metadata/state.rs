@@ -9,7 +9,7 @@ use super::record::{
     Change, LeaderEpochRaised, MetadataRecord, PartitionsAdded, ProducerIdsAllotted,
     TopicConfigured, TopicCreated, TopicRef,
 };
-use crate::coordinator::{NotUnderstood, StateMachine};
+use crate::coordinator::{AfterLoss, NotUnderstood, StateMachine};
 use crate::topic_config::TopicConfigs;
 use crate::topics::{TopicId, TopicName};
 
@@ -109,6 +109,9 @@ fn parse_configs(configs: &BTreeMap<String, String>) -> Result<TopicConfigs, Not
 
 impl StateMachine for MetadataState {
     type Record = MetadataRecord;
+
+    /// Topics would be gone, the settings by which records are kept, or an epoch given out twice.
+    const AFTER_LOSS: AfterLoss = AfterLoss::Refuse;
 
     fn replay(&mut self, record: MetadataRecord) -> Result<(), NotUnderstood> {
         match record.change.ok_or(NotUnderstood { what: "a change of an unknown kind" })? {
