@@ -163,6 +163,19 @@ fn body_of(bytes: &[u8], format: Format, file: &Path) -> Result<Vec<u8>, Durable
     Ok(body.to_vec())
 }
 
+/// Any bytes as a file, and as what a sound one holds.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    const FORMAT: Format = Format { magic: *b"CFMT", version: 1 };
+    let read = |file: &[u8]| body_of(file, FORMAT, Path::new("format"));
+    let written = |body: &[u8]| [&header(FORMAT, body)[..], body].concat();
+    let body = read(bytes).ok();
+    for body in [body.as_deref(), Some(bytes)].into_iter().flatten() {
+        let again = read(&written(body)).expect("what was written is read");
+        assert_eq!(again, body);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,9 @@ mod record;
 mod runtime;
 mod snapshot;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+
 pub use rebuild::LoadError;
 pub use runtime::CoordinatorError;
 pub(crate) use runtime::{Coordinator, OpenCoordinator, Place, WriteError};

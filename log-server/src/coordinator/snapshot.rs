@@ -146,3 +146,13 @@ fn parse<S: StateMachine>(body: &[u8]) -> Result<Snapshot<S>, NotUnderstood> {
     }
     Ok(Snapshot { state, next_offset, amount })
 }
+
+/// Any bytes as what a snapshot of this kind holds. What is read is written and read again alike.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) fn fuzz<S: StateMachine>(bytes: &[u8]) {
+    let Ok(read) = parse::<S>(bytes) else { return };
+    let (records, written) = body(&read.state, read.next_offset);
+    let again = parse::<S>(&written).expect("what was written is read");
+    assert_eq!((again.next_offset, again.amount.records), (read.next_offset, records));
+    assert!(again.state.snapshot() == read.state.snapshot(), "a snapshot is all of a state");
+}

@@ -1,4 +1,5 @@
-//! What strangers send to the doors, as functions that take any bytes.
+//! What strangers send to the doors, and what a disk makes of the broker's own files, as functions
+//! that take any bytes.
 //!
 //! The rule: each returns, whatever it is given. It does not panic, takes no memory by a stranger's
 //! number, and an answer is one that its client can read, and no larger than what was asked for.
@@ -17,13 +18,16 @@ use tokio::time::timeout;
 
 use crate::broker::{Broker, Scratch};
 use crate::config::ServerConfig;
-use crate::{grpc, kafka};
+use crate::{coordinator, durable_file, grpc, kafka};
 
-/// A door, or a part of one.
+/// A door, or a part of one; or who reads a file.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const TARGETS: [(&str, Target); 3] = [
+pub const TARGETS: [(&str, Target); 6] = [
+    ("durable_file", durable_file::fuzz),
+    ("coordinator_snapshot", coordinator::fuzz::snapshots),
+    ("coordinator_records", coordinator::fuzz::records),
     ("kafka_decoding", kafka::fuzz::decoding),
     ("kafka_requests", kafka::fuzz::requests),
     ("grpc_requests", grpc::fuzz::requests),

@@ -24,9 +24,116 @@ macro_rules! of {
 #[test]
 #[ignore = "changes the sources: to be run after what is served has changed"]
 fn write_the_corpora() {
+    coordinators();
     decoding();
     kafka();
     grpc();
+}
+
+/// Every kind of record, as values and as what a snapshot holds.
+fn coordinators() {
+    put("durable_file", "empty", b"");
+    put("durable_file", "payload", b"CFMT, sixteen b.");
+    let kinds = [("metadata", metadata_records()), ("groups", group_records())];
+    for (kind, values) in kinds {
+        let (mut records, mut snapshot) = (Vec::new(), 7_u64.to_le_bytes().to_vec());
+        for value in values {
+            records.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+            records.extend(&value);
+            prost::encode_length_delimiter(value.len(), &mut snapshot).unwrap();
+            snapshot.extend(&value);
+        }
+        put("coordinator_records", kind, &records);
+        put("coordinator_snapshot", kind, &snapshot);
+    }
+}
+
+fn metadata_records() -> Vec<Vec<u8>> {
+    use crate::coordinator::metadata::record::*;
+    let topic_id = || vec![7; 16];
+    let configs = || [("retention.ms".to_owned(), "1000".to_owned())].into();
+    let created = TopicCreated {
+        name: "t".to_owned(),
+        topic_id: topic_id(),
+        partitions: 2,
+        configs: configs(),
+    };
+    let changes = [
+        Change::TopicCreated(created),
+        Change::TopicConfigured(TopicConfigured { topic_id: topic_id(), configs: configs() }),
+        Change::PartitionsAdded(PartitionsAdded { topic_id: topic_id(), partitions: 3 }),
+        Change::LeaderEpochRaised(LeaderEpochRaised { leader_epoch: 1 }),
+        Change::ProducerIdsAllotted(ProducerIdsAllotted { next_producer_id: 1000 }),
+        Change::TopicDeleted(TopicRef { topic_id: topic_id() }),
+        Change::TopicRemoved(TopicRef { topic_id: topic_id() }),
+    ];
+    changes.map(|change| MetadataRecord::from(change).encode_to_vec()).to_vec()
+}
+
+fn group_records() -> Vec<Vec<u8>> {
+    use crate::coordinator::group::record::*;
+    let topic_id = || vec![7; 16];
+    let (group, member) = (|| "g".to_owned(), || "m".to_owned());
+    let committed = OffsetCommitted {
+        group: group(),
+        topic_id: topic_id(),
+        partition: 1,
+        offset: 9,
+        leader_epoch: Some(0),
+        metadata: "x".to_owned(),
+        commit_time_ms: 1000,
+        expire_time_ms: None,
+    };
+    let protocol = ProtocolStored { name: "range".to_owned(), metadata: subscription() };
+    let stored = MemberStored {
+        member: member(),
+        client_id: "c".to_owned(),
+        client_host: "h".to_owned(),
+        rebalance_timeout_ms: 1000,
+        session_timeout_ms: 1000,
+        protocols: vec![protocol.clone()],
+        ..Default::default()
+    };
+    let classic = ClassicGroupStored {
+        group: group(),
+        generation: 1,
+        protocol_type: Some("consumer".to_owned()),
+        protocol: Some("range".to_owned()),
+        leader: Some(member()),
+        state_since_ms: 1000,
+        members: vec![stored],
+    };
+    let partitions = || vec![PartitionsStored { topic_id: topic_id(), partitions: vec![0, 1] }];
+    let classic_side = ClassicSideStored { session_timeout_ms: 1000, protocols: vec![protocol] };
+    let consumer_member = ConsumerMemberStored {
+        member: member(),
+        subscribed: vec!["t".to_owned()],
+        epoch: 1,
+        assigned: partitions(),
+        target: partitions(),
+        pattern: Some("t.*".to_owned()),
+        classic: Some(classic_side),
+        ..Default::default()
+    };
+    let topic = TopicStored { name: "t".to_owned(), topic_id: topic_id(), partitions: 2 };
+    let consumer = ConsumerGroupStored {
+        group: "c".to_owned(),
+        epoch: 1,
+        target_epoch: 1,
+        state_since_ms: 1000,
+        topics: vec![topic],
+        members: vec![consumer_member],
+    };
+    let partition = PartitionRef { topic_id: topic_id(), partition: 0 };
+    let changes = [
+        Change::OffsetCommitted(committed),
+        Change::ClassicGroup(classic),
+        Change::ConsumerGroup(consumer),
+        Change::OffsetsDeleted(OffsetsDeleted { group: group(), partitions: vec![partition] }),
+        Change::TopicDeleted(TopicDeleted { topic_id: vec![8; 16] }),
+        Change::GroupDeleted(GroupDeleted { group: "d".to_owned() }),
+    ];
+    changes.map(|change| GroupRecord::from(change).encode_to_vec()).to_vec()
 }
 
 /// What the Java client wrote, in the first and the last layout of each request.

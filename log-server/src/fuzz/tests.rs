@@ -8,6 +8,21 @@ mod seeds;
 use super::{TARGETS, Target};
 
 #[test]
+fn durable_file() {
+    corpus::run(&TARGETS, "durable_file", 2000);
+}
+
+#[test]
+fn coordinator_snapshot() {
+    corpus::run(&TARGETS, "coordinator_snapshot", 2000);
+}
+
+#[test]
+fn coordinator_records() {
+    corpus::run(&TARGETS, "coordinator_records", 2000);
+}
+
+#[test]
 fn kafka_decoding() {
     corpus::run(&TARGETS, "kafka_decoding", 5000);
 }
