@@ -6,9 +6,11 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use log_proto::kafka::messages::metadata::MetadataRequest;
 use serde_json::Value;
 
 use crate::rig::{failed, fed, good, run};
+use crate::support::kafka::{Client, PATIENCE};
 use crate::support::{Broker, FREE, Signal, cairn, data_folder, serve};
 
 /// What a start that is refused says.
@@ -164,8 +166,43 @@ fn a_setting_that_makes_no_sense_is_refused_by_name() {
     assert!(said.contains("did you mean CAIRN_DATA_DIR"), "{said}");
     let said = refused(print(&["--config", "/nowhere/cairn.toml"], &[]), 2);
     assert!(said.contains("/nowhere/cairn.toml"), "{said}");
+    fs::write(&file, "kafka.advertised.listeners = \"OUT://out.example:9093\"").expect("room");
+    let said = refused(print(&["--config", &file_name, "--kafka", "IN://127.0.0.1:0"], &[]), 2);
+    assert!(said.contains("no listener is named OUT") && said.contains(&file_name), "{said}");
     // The same settings, the same refusal, when it is to serve.
     let mut command = serve(data.path(), FREE, FREE);
     command.args(["--set", "num.partition=5"]);
     assert!(refused(command, 2).contains("did you mean num.partitions"));
+}
+
+/// By which host and port a client that asks here is told to find the broker.
+fn told_at(address: &str) -> String {
+    let mut client = Client::at(address, PATIENCE);
+    let brokers = client.ask(12, &MetadataRequest::default()).brokers;
+    assert_eq!(brokers.len(), 1, "{brokers:?}");
+    format!("{}:{}", brokers[0].host, brokers[0].port)
+}
+
+#[test]
+fn each_listener_of_a_file_tells_its_clients_how_they_find_the_broker() {
+    let data = data_folder();
+    let file = data.path().join("cairn.toml");
+    let text = format!(
+        r#"
+        data.dir = {:?}
+        grpc.listen = "{FREE}"
+        http.listen = "{FREE}"
+        [kafka]
+        advertised.listeners = "OUT://out.example:19093,IN://in.example:19092"
+        listeners = "IN://{FREE},OUT://{FREE},NEAR://{FREE}"
+        "#,
+        data.path().join("data")
+    );
+    fs::write(&file, text).expect("room on the disk");
+    let mut command = cairn();
+    command.arg("serve").arg("--config").arg(&file);
+    let broker = Broker::launch(command);
+    let told: Vec<_> = broker.kafka_listeners.iter().map(|address| told_at(address)).collect();
+    let near = broker.kafka_listeners[2].as_str();
+    assert_eq!(told, ["in.example:19092", "out.example:19093", near]);
 }

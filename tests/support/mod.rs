@@ -18,8 +18,10 @@ pub(crate) struct Broker {
     /// `None` once its end was waited for.
     process: Option<Process>,
     id: u32,
-    /// Where its Kafka door listens.
+    /// Where its Kafka door listens: its first listener.
     pub(crate) kafka: String,
+    /// Where each of its Kafka door's listeners listens, in the order of the setting.
+    pub(crate) kafka_listeners: Vec<String>,
     /// Where its gRPC door listens.
     pub(crate) grpc: String,
     /// Where its HTTP door listens.
@@ -129,14 +131,14 @@ impl Broker {
             .expect("the binary under test starts");
         let stderr = Stderr::collect(child.stderr.take().expect("piped"));
         let stdout = child.stdout.take().expect("piped");
-        let (mut kafka, mut grpc, mut http) = (None, None, None);
+        let (mut kafka_listeners, mut grpc, mut http) = (Vec::new(), None, None);
         let mut lines = BufReader::new(stdout).lines();
         while grpc.is_none() || http.is_none() {
             let Some(line) = lines.next() else { panic!("it does not start: {}", stderr.all()) };
             let line = line.expect("text");
             let mut words = line.split_whitespace();
             match (words.next(), words.next()) {
-                (Some("kafka"), Some(address)) => kafka = Some(address.to_owned()),
+                (Some("kafka"), Some(address)) => kafka_listeners.push(address.to_owned()),
                 (Some("grpc"), Some(address)) => grpc = Some(address.to_owned()),
                 (Some("http"), Some(url)) => http = url.strip_prefix("http://").map(str::to_owned),
                 _ => {}
@@ -144,9 +146,10 @@ impl Broker {
         }
         // Whatever it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        let kafka = kafka.expect("said before the others");
+        let kafka = kafka_listeners.first().expect("said before the others").clone();
         let (grpc, http) = (grpc.expect("just read"), http.expect("just read"));
-        Self { id: child.id(), process: Some(Process { child, stderr }), kafka, grpc, http }
+        let (id, process) = (child.id(), Some(Process { child, stderr }));
+        Self { process, id, kafka, kafka_listeners, grpc, http }
     }
 
     /// Sends a signal and waits for the process to end. Returns whether it ended well.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::ServerConfig;
 use super::table::{SETTINGS, Setting};
+use crate::kafka::{Listener, NoSuchListener};
 
 /// Who set a value.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,6 +76,24 @@ pub enum ConfigError {
         /// What would do.
         expected: String,
     },
+    /// Addresses are advertised for a listener that is not there (any more).
+    #[error(
+        "kafka.advertised.listeners is {advertised} ({advertised_origin}), but {missing}: \
+         kafka.listeners is {listeners} ({listeners_origin}); set both together (an address \
+         without a name is that of PLAINTEXT)"
+    )]
+    NoSuchListener {
+        /// What is advertised.
+        advertised: String,
+        /// By whom.
+        advertised_origin: Source,
+        /// Which listeners there are.
+        listeners: String,
+        /// By whom.
+        listeners_origin: Source,
+        /// The one that there is not.
+        missing: NoSuchListener,
+    },
     /// Two settings contradict each other.
     #[error("{smaller} must be at least {larger}: raise the one or lower the other")]
     Relation {
@@ -126,6 +145,7 @@ impl Settings {
         for (name, value) in flags {
             settings.set(name, value.clone(), Source::Flag)?;
         }
+        settings.advertise()?;
         settings.check_relations()?;
         Ok(settings)
     }
@@ -162,6 +182,28 @@ impl Settings {
         self.config.given.insert(setting.name, value.clone());
         self.values[index] = (value, origin);
         Ok(())
+    }
+
+    /// Lays `kafka.advertised.listeners` on `kafka.listeners`. Both may come from any source, in any
+    /// order, so that neither can be understood with the other before all are read.
+    fn advertise(&mut self) -> Result<(), ConfigError> {
+        let (advertised, advertised_origin) = self.value("kafka.advertised.listeners").clone();
+        let (listeners, listeners_origin) = self.value("kafka.listeners").clone();
+        let told = Listener::parse_advertised(&advertised).expect("it was parsed as it was set");
+        Listener::advertise(&mut self.config.kafka_listeners, told).map_err(|missing| {
+            ConfigError::NoSuchListener {
+                advertised,
+                advertised_origin,
+                listeners,
+                listeners_origin,
+                missing,
+            }
+        })
+    }
+
+    fn value(&self, name: &'static str) -> &(String, Source) {
+        let index = SETTINGS.iter().position(|setting| setting.name == name);
+        &self.values[index.expect("the table has it")]
     }
 
     fn check_relations(&self) -> Result<(), ConfigError> {
@@ -307,6 +349,72 @@ mod tests {
         }
         assert!(matches!(load(&[], &[], "a = ["), Err(ConfigError::NotToml { .. })));
         assert!(matches!(load(&[], &[], "data.dir = [1]"), Err(ConfigError::NotToml { .. })));
+    }
+
+    const LISTENERS: (&str, &str) = ("kafka.listeners", "IN://127.0.0.1:1,OUT://127.0.0.1:2");
+    const ADVERTISED: (&str, &str) = ("kafka.advertised.listeners", "OUT://out.example:3");
+
+    /// Where settings come from, and in which order there.
+    type Sources<'a> = (&'a [(&'a str, &'a str)], &'a [(&'a str, &'a str)], &'a str);
+
+    #[test]
+    fn listeners_and_what_their_clients_are_told_come_in_any_order_from_anywhere() {
+        let env = |(name, value): (&'static str, &'static str)| {
+            (if name == LISTENERS.0 { "CAIRN_KAFKA_LISTENERS" } else { OUT_VARIABLE }, value)
+        };
+        let (listeners, advertised) = (env(LISTENERS), env(ADVERTISED));
+        let line = |(name, value): (&str, &str)| format!("{name} = {value:?}\n");
+        let (file_listeners, file_advertised) = (line(LISTENERS), line(ADVERTISED));
+        let both = file_listeners.clone() + &file_advertised;
+        let turned = file_advertised.clone() + &file_listeners;
+        let cases: [Sources<'_>; 10] = [
+            (&[], &[], &both),
+            (&[], &[], &turned),
+            (&[], &[listeners, advertised], ""),
+            (&[], &[advertised, listeners], ""),
+            (&[LISTENERS, ADVERTISED], &[], ""),
+            (&[ADVERTISED, LISTENERS], &[], ""),
+            (&[], &[advertised], &file_listeners),
+            (&[], &[listeners], &file_advertised),
+            (&[LISTENERS], &[advertised], ""),
+            (&[LISTENERS], &[], &file_advertised),
+        ];
+        for (flags, env, file) in cases {
+            let settings = load(flags, env, file).expect("both are there");
+            let told: Vec<_> = settings.config().kafka_listeners.iter().map(told).collect();
+            let expected = [("IN", None), ("OUT", Some("out.example:3".to_owned()))];
+            assert_eq!(told, expected, "{flags:?} {env:?} {file:?}");
+        }
+    }
+
+    const OUT_VARIABLE: &str = "CAIRN_KAFKA_ADVERTISED_LISTENERS";
+
+    fn told(listener: &Listener) -> (&str, Option<String>) {
+        (&listener.name, listener.advertised.as_ref().map(ToString::to_string))
+    }
+
+    #[test]
+    fn a_flag_for_other_addresses_keeps_what_clients_are_told() {
+        let file = "kafka.advertised.listeners = \"logs.example:9092\"";
+        let settings = load(&[("kafka.listeners", "127.0.0.1:0")], &[], file).expect("one of each");
+        let told = told(&settings.config().kafka_listeners[0]);
+        assert_eq!(told, ("PLAINTEXT", Some("logs.example:9092".to_owned())));
+    }
+
+    #[test]
+    fn what_is_told_for_a_listener_that_is_not_there_is_refused_with_both_origins() {
+        let (_, advertised) = ADVERTISED;
+        let cases: [Sources<'_>; 3] = [
+            (&[("kafka.listeners", "127.0.0.1:1")], &[(OUT_VARIABLE, advertised)], ""),
+            (&[ADVERTISED], &[("CAIRN_KAFKA_LISTENERS", "IN://127.0.0.1:1")], ""),
+            (&[], &[(OUT_VARIABLE, advertised)], "kafka.listeners = \"IN://127.0.0.1:1\""),
+        ];
+        for (flags, env, file) in cases {
+            let error = load(flags, env, file).expect_err("nobody is OUT").to_string();
+            assert!(error.contains("no listener is named OUT"), "{error}");
+            let origins: &[_] = if flags.is_empty() { &["env", "file"] } else { &["env", "flag"] };
+            assert!(origins.iter().all(|origin| error.contains(&format!("({origin}"))), "{error}");
+        }
     }
 
     #[test]

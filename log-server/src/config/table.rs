@@ -76,10 +76,11 @@ pub const SETTINGS: &[Setting] = &[
         unit: "",
         default: "",
         doc: "By which host and port Kafka clients find this broker, as in logs.example:9092 or \
-              OUT://logs.example:9093; without it, by the address that they came in by.",
-        set: |config, text| {
-            let listeners = &mut config.kafka_listeners;
-            Listener::advertise(listeners, text).map_err(|error| error.to_string())
+              OUT://logs.example:9093, each for the listener of that name in kafka.listeners; \
+              without it, by the address that they came in by.",
+        // Which listeners there are is known once all sources are read: `Settings` lays this on.
+        set: |_, text| {
+            Listener::parse_advertised(text).map(drop).map_err(|error| error.to_string())
         },
     },
     Setting {

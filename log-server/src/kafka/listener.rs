@@ -6,6 +6,7 @@
 //!
 //! The rule: a client that cannot be served is closed at once; see [`crate::admission`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,33 +48,35 @@ impl From<SocketAddr> for Advertised {
     }
 }
 
-/// Why a listener is not one.
+/// What a text would have to be to name listeners, or what their clients are told.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ListenerError {
     /// It cannot be read.
-    #[error("{text:?} is no listener: write it as 127.0.0.1:9092 or INSIDE://127.0.0.1:9092")]
+    #[error("written as 127.0.0.1:9092 or INSIDE://127.0.0.1:9092, not as {text:?}")]
     Listen {
         /// What was given.
         text: String,
     },
     /// What clients are to be told cannot be read.
-    #[error("{text:?} is no address for clients: write it as host:9092 or INSIDE://host:9092")]
+    #[error("written as host:9092 or INSIDE://host:9092, not as {text:?}")]
     Advertised {
         /// What was given.
         text: String,
     },
-    /// Two listeners have one name.
-    #[error("two listeners are named {name}: each needs a name of its own")]
+    /// Two addresses have one name.
+    #[error("one address for each name: two are named {name}")]
     SameName {
         /// The name.
         name: String,
     },
-    /// A name without a listener.
-    #[error("no listener is named {name}")]
-    NoSuchListener {
-        /// The name.
-        name: String,
-    },
+}
+
+/// Something is to be told to the clients of a listener that is not there.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no listener is named {name}")]
+pub struct NoSuchListener {
+    /// The name.
+    pub name: String,
 }
 
 /// One address to listen on, and what its clients are told.
@@ -108,17 +111,29 @@ impl Listener {
         Ok(listeners)
     }
 
-    /// Gives listeners what their clients are told, from `[NAME://]HOST:PORT`, several divided by
-    /// commas; nothing, from an empty text.
-    pub fn advertise(listeners: &mut [Self], text: &str) -> Result<(), ListenerError> {
+    /// Reads what clients are told, by listener: `[NAME://]HOST:PORT`, several divided by commas;
+    /// nothing, from an empty text.
+    pub fn parse_advertised(text: &str) -> Result<BTreeMap<String, Advertised>, ListenerError> {
+        let mut told = BTreeMap::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (name, address) = named(part);
-            let advertised = advertised(address)
+            let address = advertised(address)
                 .ok_or_else(|| ListenerError::Advertised { text: part.to_owned() })?;
+            if told.insert(name.to_owned(), address).is_some() {
+                return Err(ListenerError::SameName { name: name.to_owned() });
+            }
+        }
+        Ok(told)
+    }
+
+    /// Gives listeners what their clients are told.
+    pub fn advertise(
+        listeners: &mut [Self],
+        told: BTreeMap<String, Advertised>,
+    ) -> Result<(), NoSuchListener> {
+        for (name, advertised) in told {
             let found = listeners.iter_mut().find(|listener| listener.name == name);
-            let listener =
-                found.ok_or_else(|| ListenerError::NoSuchListener { name: name.to_owned() })?;
-            listener.advertised = Some(advertised);
+            found.ok_or(NoSuchListener { name })?.advertised = Some(advertised);
         }
         Ok(())
     }
@@ -210,7 +225,8 @@ mod tests {
         let mut listeners =
             Listener::parse_all("127.0.0.1:9092, OUT://0.0.0.0:9093").expect("two listeners");
         assert_eq!(listeners[0].name, "PLAINTEXT");
-        Listener::advertise(&mut listeners, "OUT://logs.example:19093").expect("it is there");
+        let told = Listener::parse_advertised("OUT://logs.example:19093").expect("an address");
+        Listener::advertise(&mut listeners, told).expect("it is there");
         assert_eq!(listeners[0].advertised, None);
         let told = listeners[1].advertised.clone().expect("just set");
         assert_eq!(told.to_string(), "logs.example:19093");
@@ -221,10 +237,12 @@ mod tests {
         for text in ["", "9092", "localhost:9092", "A://", "://1.2.3.4:1", "1.2.3.4:1,1.2.3.4:2"] {
             assert!(Listener::parse_all(text).is_err(), "{text:?}");
         }
-        let mut listeners = Listener::parse_all("127.0.0.1:9092").expect("one listener");
-        for text in ["host", "host:0", ":9092", "host:70000", "B://host:1"] {
-            assert!(Listener::advertise(&mut listeners, text).is_err(), "{text:?}");
+        for text in ["host", "host:0", ":9092", "host:70000", "A://a:1,A://b:1", "a:1,b:1"] {
+            assert!(Listener::parse_advertised(text).is_err(), "{text:?}");
         }
+        let mut listeners = Listener::parse_all("127.0.0.1:9092").expect("one listener");
+        let told = Listener::parse_advertised("B://host:1").expect("an address");
+        assert!(Listener::advertise(&mut listeners, told).is_err());
     }
 
     #[test]

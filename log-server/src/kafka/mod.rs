@@ -25,7 +25,7 @@ mod handlers;
 mod listener;
 mod router;
 
-pub use listener::{Advertised, Listener, ListenerError};
+pub use listener::{Advertised, Listener, ListenerError, NoSuchListener};
 pub(crate) use listener::{Door, Shared, serve};
 
 use std::sync::Arc;
