@@ -158,6 +158,7 @@ fn a_setting_that_makes_no_sense_is_refused_by_name() {
         ("grpc.listen=nine", "such as 127.0.0.1:9094"),
         ("no equals sign", "name=value"),
         ("request.memory.bytes.max=2048", "grpc.request.bytes.max"),
+        ("socket.request.max.bytes=500000000", "request.memory.bytes.max"),
     ] {
         let said = refused(print(&["--set", flag], &[]), 2);
         assert!(said.contains(says), "{flag}: {said}");

@@ -206,14 +206,20 @@ impl Settings {
         &self.values[index.expect("the table has it")]
     }
 
+    /// What is to be held must fit into what holds it: a request that never can would wait for
+    /// memory that itself has.
     fn check_relations(&self) -> Result<(), ConfigError> {
-        if self.config.request_memory_bytes_max < self.config.request_bytes_max {
-            return Err(ConfigError::Relation {
-                smaller: "request.memory.bytes.max",
-                larger: "grpc.request.bytes.max",
-            });
+        let largest = [
+            ("grpc.request.bytes.max", self.config.request_bytes_max),
+            ("socket.request.max.bytes", self.config.socket_request_bytes_max),
+        ];
+        let memory = self.config.request_memory_bytes_max;
+        match largest.into_iter().find(|(_, bytes)| *bytes > memory) {
+            Some((larger, _)) => {
+                Err(ConfigError::Relation { smaller: "request.memory.bytes.max", larger })
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -418,8 +424,17 @@ mod tests {
     }
 
     #[test]
-    fn the_request_memory_holds_the_largest_request() {
-        let error = load(&[("request.memory.bytes.max", "2048")], &[], "").unwrap_err();
-        assert!(matches!(error, ConfigError::Relation { .. }));
+    fn the_request_memory_holds_the_largest_request_of_either_door() {
+        let memory = ("request.memory.bytes.max", "50000000");
+        for (settings, larger) in [
+            (&[memory][..], "socket.request.max.bytes"),
+            (&[("socket.request.max.bytes", "500000000")], "socket.request.max.bytes"),
+            (&[memory, ("socket.request.max.bytes", "2048")], ""),
+            (&[("grpc.request.bytes.max", "100663297")], "grpc.request.bytes.max"),
+        ] {
+            let error = load(settings, &[], "").err().map(|error| error.to_string());
+            let refused = error.as_ref().is_some_and(|error| error.contains(larger));
+            assert_eq!(refused, !larger.is_empty(), "{settings:?}: {error:?}");
+        }
     }
 }

@@ -276,7 +276,7 @@ pub const SETTINGS: &[Setting] = &[
         doc: "Produce requests in memory, of all connections together; past it the broker stops \
               reading. Requests of up to 64 KiB have a sixteenth of it more, to themselves, and \
               what has come of gRPC requests that are not whole yet has as much again. At least \
-              grpc.request.bytes.max.",
+              grpc.request.bytes.max and socket.request.max.bytes.",
         set: |config, text| {
             config.request_memory_bytes_max = number(text, BYTES)? as usize;
             Ok(())
