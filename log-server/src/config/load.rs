@@ -3,6 +3,7 @@
 //! The rule: whatever is not understood stops the start with its name and what was meant,
 //! because a typo that is passed over is a setting that silently does not hold.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -236,13 +237,13 @@ fn name_of_variable(variable: &str) -> Result<&'static str, ConfigError> {
 
 /// The file's values by dotted name: `[log] segment.bytes = 1` and `log.segment.bytes = 1` are the
 /// same.
-fn read_toml(file: &Path) -> Result<Vec<(String, String)>, ConfigError> {
+fn read_toml(file: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
     let text = std::fs::read_to_string(file)
         .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
     let not_toml = |reason| ConfigError::NotToml { file: file.to_owned(), reason };
     let table: toml::Table =
         text.parse().map_err(|error: toml::de::Error| not_toml(error.to_string()))?;
-    let mut values = Vec::new();
+    let mut values = BTreeMap::new();
     flatten("", table, &mut values).map_err(not_toml)?;
     Ok(values)
 }
@@ -250,18 +251,23 @@ fn read_toml(file: &Path) -> Result<Vec<(String, String)>, ConfigError> {
 fn flatten(
     prefix: &str,
     table: toml::Table,
-    out: &mut Vec<(String, String)>,
+    out: &mut BTreeMap<String, String>,
 ) -> Result<(), String> {
     for (key, value) in table {
         let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
-        match value {
+        let text = match value {
             toml::Value::Table(inner) if Setting::named(&name).is_none() => {
                 flatten(&name, inner, out)?;
+                continue;
             }
-            toml::Value::String(text) => out.push((name, text)),
-            toml::Value::Integer(number) => out.push((name, number.to_string())),
-            toml::Value::Boolean(value) => out.push((name, value.to_string())),
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(value) => value.to_string(),
             _ => return Err(format!("{name} must be a string or a whole number")),
+        };
+        // Two keys to TOML may be one name here: `"a.b"`, and `b` in the table `a`.
+        if out.insert(name.clone(), text).is_some() {
+            return Err(format!("{name} is set twice"));
         }
     }
     Ok(())
@@ -355,6 +361,9 @@ mod tests {
         }
         assert!(matches!(load(&[], &[], "a = ["), Err(ConfigError::NotToml { .. })));
         assert!(matches!(load(&[], &[], "data.dir = [1]"), Err(ConfigError::NotToml { .. })));
+        let twice = load(&[], &[], "\"num.partitions\" = 2\n[num]\npartitions = 3\n");
+        let twice = twice.expect_err("which of the two is meant?").to_string();
+        assert!(twice.contains("num.partitions is set twice"), "{twice}");
     }
 
     const LISTENERS: (&str, &str) = ("kafka.listeners", "IN://127.0.0.1:1,OUT://127.0.0.1:2");
