@@ -77,20 +77,29 @@ impl SettingsArgs {
         let named = named.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
         let set = self.set.iter().map(|(name, value)| (name.as_str(), value.clone()));
         let flags: Vec<_> = named.chain(set).collect();
-        Settings::load(&flags, server_variables(), self.config.as_deref())
+        Settings::load(&flags, server_variables()?.into_iter(), self.config.as_deref())
             .map_err(|error| CliError::usage(error.to_string()))
     }
 }
 
-/// The environment without the variables that are about this program, not the broker. One that is
-/// no Unicode cannot be a setting.
-fn server_variables() -> impl Iterator<Item = (String, String)> {
+/// The environment without the variables that are about this program, not the broker. A setting
+/// that is no Unicode is refused: passed over, it would silently not hold.
+fn server_variables() -> Result<Vec<(String, String)>> {
     let in_kubernetes = std::env::var_os(KUBERNETES_VARIABLE).is_some();
     std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
+        .filter(|(name, _)| name.starts_with(VARIABLES))
         .filter(|(name, _)| name != BROKER_VARIABLE && name != LOG_VARIABLE)
-        .filter(move |(name, _)| !(in_kubernetes && is_of_kubernetes(name)))
+        .filter(|(name, _)| !(in_kubernetes && is_of_kubernetes(name)))
+        .map(|(name, value)| match value.into_string() {
+            Ok(value) => Ok((name, value)),
+            Err(value) => Err(CliError::usage(format!("{name} is {value:?}: must be UTF-8"))),
+        })
+        .collect()
 }
+
+/// What the names of variables begin with that are about Cairn.
+const VARIABLES: &str = "CAIRN_";
 
 /// Kubernetes tells every pod of a namespace about its services: of one that is named `cairn`, by
 /// this variable and others. Nobody set them, so none of them is a setting with a mistake in it.

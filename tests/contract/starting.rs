@@ -1,8 +1,10 @@
 //! Goal: a broker that cannot start says why, by name, before it has touched anything, and ends
 //! with a code that a script can tell apart.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -165,6 +167,9 @@ fn a_setting_that_makes_no_sense_is_refused_by_name() {
     }
     let said = refused(print(&[], &[("CAIRN_DATADIR", "x")]), 2);
     assert!(said.contains("did you mean CAIRN_DATA_DIR"), "{said}");
+    let mut command = print(&[], &[]);
+    command.env("CAIRN_DATA_DIR", OsStr::from_bytes(b"/data/\xff"));
+    assert!(refused(command, 2).contains("CAIRN_DATA_DIR"), "the data would lie elsewhere");
     let said = refused(print(&["--config", "/nowhere/cairn.toml"], &[]), 2);
     assert!(said.contains("/nowhere/cairn.toml"), "{said}");
     fs::write(&file, "kafka.advertised.listeners = \"OUT://out.example:9093\"").expect("room");
