@@ -93,7 +93,7 @@ pub enum ConfigError {
         /// By whom.
         listeners_origin: Source,
         /// The one that there is not.
-        missing: NoSuchListener,
+        missing: Box<NoSuchListener>,
     },
     /// Two settings contradict each other.
     #[error("{smaller} must be at least {larger}: raise the one or lower the other")]
@@ -197,7 +197,7 @@ impl Settings {
                 advertised_origin,
                 listeners,
                 listeners_origin,
-                missing,
+                missing: Box::new(missing),
             }
         })
     }
