@@ -43,6 +43,8 @@ class MigrationTest extends Suite {
             members.add(subscribed(EAGER));
         }
         together();
+        // A member may have committed a partition of which it has read nothing yet.
+        eventually(() -> owned().size() == PARTITIONS && committed() > 0);
         same(GroupType.CLASSIC, type());
         restartEach(CONSUMER);
         same(GroupType.CONSUMER, type());
