@@ -29,7 +29,7 @@ says() { # TEXT PATTERN
 
 # Polls until the command succeeds.
 eventually() { # COMMAND...
-    local seconds=${EVENTUALLY_SECONDS:-30} end
+    local seconds=${EVENTUALLY_SECONDS:-60} end
     end=$((SECONDS + seconds))
     until "$@" >/dev/null 2>&1; do
         ((SECONDS < end)) || fail "not within $seconds s: $*"

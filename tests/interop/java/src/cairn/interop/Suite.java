@@ -35,7 +35,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * ways to wait. Helpers set up and wait; tests assert.
  */
 abstract class Suite implements AutoCloseable {
-    static final Duration DEADLINE = Duration.ofSeconds(30);
+    static final Duration DEADLINE = Duration.ofSeconds(60);
     static final String BOOTSTRAP = System.getenv("INTEROP_BOOTSTRAP");
 
     final String group = unique("group");
