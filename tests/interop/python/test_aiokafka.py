@@ -365,7 +365,9 @@ async def test_topics_and_configs(bootstrap):
         assert await retention(admin, name) == "2000"
         await admin.create_partitions({name: NewPartitions(5)})
         assert await partitions_of(admin, name) == 5
-        async with started(AIOKafkaProducer(bootstrap_servers=bootstrap)) as producer:
+        # With acks=1 they may not be on the disk yet, and what is not there cannot be deleted.
+        settled = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
+        async with started(settled) as producer:
             await send(producer, name, numbered(10))
         partition = TopicPartition(name, 0)
         deleted = await admin.delete_records({partition: RecordsToDelete(before_offset=4)})
