@@ -317,9 +317,9 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         rounds: ALL,
         step: "a*group*",
         fields: &[
-            ("groups[served].assignment_epoch", This("1")),
-            ("groups[served].group_epoch", This("*")),
-            ("groups[served].members[*].member_epoch", This("1")),
+            ("groups[*].assignment_epoch", This("1")),
+            ("groups[*].group_epoch", This("*")),
+            ("groups[*].members[*].member_epoch", This("1")),
         ],
     },
     Exception {

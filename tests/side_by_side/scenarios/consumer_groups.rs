@@ -30,6 +30,10 @@ pub(crate) fn play(run: &mut Run) {
         turned_away(run, version, &topic);
         one_member(run, version, &topic);
         static_member(run, version, &topic);
+        // Version 0 has no field for it.
+        if version >= 1 {
+            by_pattern(run, version, &topic);
+        }
     });
     described(run);
 }
@@ -206,6 +210,39 @@ fn static_member(run: &mut Run, version: i16, topic: &Named) {
     run.ask("another takes its place", version, &with(joining(&group, "second", topic)));
     run.ask("its heartbeat, after that", version, &with(beating(&group, "first", epoch)));
     run.ask("the other leaves for good", version, &with(beating(&group, "second", LEAVE)));
+}
+
+/// A member whose topics are those that match. Kafka looks for them in the background, so that how
+/// many heartbeats it takes to find them is nobody's contract: that is waited for.
+fn by_pattern(run: &mut Run, version: i16, topic: &Named) {
+    let group = run.named("matched");
+    let with = |pattern: &str, member_epoch| ConsumerGroupHeartbeatRequest {
+        subscribed_topic_names: None,
+        subscribed_topic_regex: Some(pattern.into()),
+        member_epoch,
+        ..joining(&group, "mine", topic)
+    };
+    for (step, pattern) in [
+        ("a pattern that is not closed", "shared("),
+        ("a pattern that only other languages know", "(?=shared).*"),
+    ] {
+        run.ask(step, version, &with(pattern, 0));
+    }
+    let nothing = ConsumerGroupHeartbeatRequest {
+        group_id: run.named("unmatched").as_str().into(),
+        ..with("", 0)
+    };
+    run.ask("an empty pattern", version, &nothing);
+    let pattern = format!("(?i)SH[a-z]+{}|none-.+", topic.name.trim_start_matches("shared"));
+    let epoch = run.quietly(version, &with(&pattern, 0)).member_epoch;
+    let found = |response: &ConsumerGroupHeartbeatResponse| {
+        response.assignment.as_ref().is_some_and(|given| !given.topic_partitions.is_empty())
+    };
+    let epoch = run.until(version, &with(&pattern, epoch), found).member_epoch;
+    run.ask("a member that has said by which pattern", version, &with(&pattern, epoch));
+    run.ask("a group by pattern", version, &describing(&[&group]));
+    run.ask("a bad pattern instead", version, &with("[shared", epoch));
+    run.ask("a member by pattern leaves", version, &beating(&group, "mine", LEAVE));
 }
 
 fn describing(groups: &[&str]) -> ConsumerGroupDescribeRequest {
