@@ -79,21 +79,16 @@ pub enum ConfigError {
     },
     /// Addresses are advertised for a listener that is not there (any more).
     #[error(
-        "kafka.advertised.listeners is {advertised} ({advertised_origin}), but {missing}: \
-         kafka.listeners is {listeners} ({listeners_origin}); set both together (an address \
-         without a name is that of PLAINTEXT)"
+        "kafka.advertised.listeners is {advertised}, but {missing}: kafka.listeners is \
+         {listeners}; set both together (an address without a name is that of PLAINTEXT)"
     )]
     NoSuchListener {
         /// What is advertised.
-        advertised: String,
-        /// By whom.
-        advertised_origin: Source,
+        advertised: Box<Given>,
         /// Which listeners there are.
-        listeners: String,
-        /// By whom.
-        listeners_origin: Source,
+        listeners: Box<Given>,
         /// The one that there is not.
-        missing: Box<NoSuchListener>,
+        missing: NoSuchListener,
     },
     /// Two settings contradict each other.
     #[error("{smaller} must be at least {larger}: raise the one or lower the other")]
@@ -103,6 +98,21 @@ pub enum ConfigError {
         /// The one that it must reach.
         larger: &'static str,
     },
+}
+
+/// A value, and who set it.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The value, as text.
+    pub value: String,
+    /// Who set it.
+    pub origin: Source,
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ({})", self.value, self.origin)
+    }
 }
 
 /// One setting as it stands.
@@ -188,23 +198,17 @@ impl Settings {
     /// Lays `kafka.advertised.listeners` on `kafka.listeners`. Both may come from any source, in any
     /// order, so that neither can be understood with the other before all are read.
     fn advertise(&mut self) -> Result<(), ConfigError> {
-        let (advertised, advertised_origin) = self.value("kafka.advertised.listeners").clone();
-        let (listeners, listeners_origin) = self.value("kafka.listeners").clone();
-        let told = Listener::parse_advertised(&advertised).expect("it was parsed as it was set");
-        Listener::advertise(&mut self.config.kafka_listeners, told).map_err(|missing| {
-            ConfigError::NoSuchListener {
-                advertised,
-                advertised_origin,
-                listeners,
-                listeners_origin,
-                missing: Box::new(missing),
-            }
-        })
+        let advertised = Box::new(self.given("kafka.advertised.listeners"));
+        let listeners = Box::new(self.given("kafka.listeners"));
+        let told = Listener::parse_advertised(&advertised.value).expect("parsed as it was set");
+        Listener::advertise(&mut self.config.kafka_listeners, told)
+            .map_err(|missing| ConfigError::NoSuchListener { advertised, listeners, missing })
     }
 
-    fn value(&self, name: &'static str) -> &(String, Source) {
+    fn given(&self, name: &'static str) -> Given {
         let index = SETTINGS.iter().position(|setting| setting.name == name);
-        &self.values[index.expect("the table has it")]
+        let (value, origin) = self.values[index.expect("the table has it")].clone();
+        Given { value, origin }
     }
 
     /// What is to be held must fit into what holds it: a request that never can would wait for

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use load::{ConfigError, Entry, Settings, Source};
+pub use load::{ConfigError, Entry, Given, Settings, Source};
 pub use table::{SETTINGS, Setting};
 
 use crate::broker::group_members::GroupSettings;

@@ -128,8 +128,9 @@ pub const SETTINGS: &[Setting] = &[
         name: "group.initial.rebalance.delay.ms",
         unit: "ms",
         default: "300",
-        doc: "How long the first member of an empty group waits for others, so that a group that \
-              starts is not rebalanced once for each of them.",
+        doc: "How long the first member of an empty group of the classic protocol waits for \
+              others, and again while they come, so that a group that starts is not rebalanced \
+              once for each of them.",
         set: |config, text| {
             config.groups.initial_rebalance_delay = millis(text, 0..=600_000)?;
             Ok(())
@@ -273,9 +274,10 @@ pub const SETTINGS: &[Setting] = &[
         name: "request.memory.bytes.max",
         unit: "bytes",
         default: "100663296",
-        doc: "Produce requests in memory, of all connections together; past it the broker stops \
-              reading. Requests of up to 64 KiB have a sixteenth of it more, to themselves, and \
-              what has come of gRPC requests that are not whole yet has as much again. At least \
+        doc: "Requests to produce, and Kafka requests of more than 64 KiB, in memory, of all \
+              connections together; past it the broker stops reading. Requests of up to 64 KiB \
+              have a sixteenth of it more, and 64 KiB at least, to themselves; what has come of \
+              gRPC requests that are not whole yet has as much again. At least \
               grpc.request.bytes.max and socket.request.max.bytes.",
         set: |config, text| {
             config.request_memory_bytes_max = number(text, BYTES)? as usize;
