@@ -163,6 +163,8 @@ impl<'a> Reader<'a> {
             self.at = begun_at;
             self.next();
             writer.literal('{');
+            // To RE2/J a repetition right behind it is one too many, whatever the brace is.
+            writer.before = Before::Repetition;
             return Ok(());
         };
         let highest = most.unwrap_or(least);

@@ -32,6 +32,7 @@ fn it_is_re2_that_is_read() {
         ("[[:alpha:][:digit:]]+", "a1", true),
         ("[[:^alpha:]]", "a", false),
         ("x{,2}", "x{,2}", true),
+        ("x{{,2}+", "x{{,2}}", true),
         ("a{2}", "aa", true),
         ("a{2,}?", "aaa", true),
         ("a{01}", "a{01}", true),
@@ -61,6 +62,8 @@ fn what_re2_refuses_is_refused_with_its_place() {
     for (pattern, position) in [
         ("a**", 3),
         ("*a", 1),
+        ("a{*", 3),
+        ("{{2}", 4),
         ("a(|+)", 4),
         ("a)b(", 1),
         ("(a", 2),
