@@ -116,3 +116,43 @@ fn no_pattern_is_larger_than_its_bounds() {
     let list = (0..1000).map(|n| format!("topic-{n}")).collect::<Vec<_>>().join("|");
     assert!(matches(&list, "topic-999") && !matches(&list, "topic-1000"));
 }
+
+/// What RE2/J says of a pattern: whether it matches each of the names, or `None` if it refuses it.
+type Said = Option<Vec<bool>>;
+
+fn by_us(pattern: &str, names: &[&str]) -> Said {
+    let matcher = TopicPattern::stored(pattern).matcher().ok()?;
+    Some(names.iter().map(|name| matcher.matches(name)).collect())
+}
+
+/// A line of what tests/evidence/Patterns.java writes.
+fn by_re2j(line: &str) -> (String, Said) {
+    let (digits, said) = line.split_once(' ').expect("a pattern and a verdict");
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(byte).collect();
+    let pattern = String::from_utf8(bytes.expect("hexadecimal digits")).expect("UTF-8");
+    let said = (said != "refused").then(|| said.bytes().map(|bit| bit == b'1').collect());
+    (pattern, said)
+}
+
+#[test]
+#[ignore = "tests/evidence/patterns.sh asks RE2/J first"]
+fn random_patterns_are_refused_or_match_as_with_re2j() {
+    let file = std::env::var("RE2J_ANSWERS").expect("the file that Patterns.java has written");
+    let text = std::fs::read_to_string(file).expect("it is there");
+    let mut lines = text.lines();
+    let names: Vec<_> = lines.next().expect("the names").split(' ').collect();
+    let (mut refused, mut telling, mut others) = (0, 0, Vec::new());
+    for (pattern, said) in lines.map(by_re2j) {
+        let ours = by_us(&pattern, &names);
+        if ours != said {
+            others.push(format!("{pattern:?}: RE2/J {said:?}, here {ours:?}"));
+        }
+        refused += usize::from(said.is_none());
+        telling +=
+            usize::from(said.is_some_and(|bits| bits.contains(&true) && bits.contains(&false)));
+    }
+    println!("{refused} refused by RE2/J, {telling} match some of {} names", names.len());
+    assert!(refused > 0 && telling > 0, "nothing was compared");
+    assert!(others.is_empty(), "{} differ:\n{}", others.len(), others.join("\n"));
+}
