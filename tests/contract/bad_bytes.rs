@@ -430,7 +430,8 @@ async fn halves_of_requests_are_bounded_together() {
     const MEMORY: usize = 32 << 20;
     let data = data_folder();
     let memory = format!("request.memory.bytes.max={MEMORY}");
-    let broker = Broker::start_with(data.path(), &["--set", &memory]);
+    let largest = format!("socket.request.max.bytes={MEMORY}");
+    let broker = Broker::start_with(data.path(), &["--set", &memory, "--set", &largest]);
     let (mut doors, _) = resting(&broker).await;
     let before = anonymous_bytes(broker.id());
     let client = raw_connection(&broker).await;

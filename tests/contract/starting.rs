@@ -84,10 +84,9 @@ fn what_kubernetes_says_of_a_service_is_no_setting() {
     assert!(failed(print(&[port]), 2).contains("CAIRN_PORT"), "elsewhere it is a mistake");
 }
 
-/// magic, version, length of the body, CRC-32 of the body; see docs/log-format.md.
-fn format_of_version(version: u32) -> Vec<u8> {
-    let empty_body = [0; 12];
-    [&b"CFMT"[..], &version.to_le_bytes(), &empty_body].concat()
+/// magic, version, length of the empty body, and the CRC-32 of all that; see docs/log-format.md.
+fn format_of_version(version: u32, crc: u32) -> Vec<u8> {
+    [&b"CFMT"[..], &version.to_le_bytes(), &[0; 8], &crc.to_le_bytes()].concat()
 }
 
 #[test]
@@ -96,8 +95,8 @@ fn a_folder_of_a_newer_or_damaged_format_is_left_alone() {
     Broker::start(data.path()).end(Signal::Term);
     let format = data.path().join("format");
     let known = fs::read(&format).expect("the format is there");
-    assert_eq!(known, format_of_version(1));
-    fs::write(&format, format_of_version(2)).expect("room on the disk");
+    assert_eq!(known, format_of_version(1, 0xa7d9_30f0));
+    fs::write(&format, format_of_version(2, 0xd047_e200)).expect("room on the disk");
     let said = refused(serve(data.path(), FREE, FREE), 1);
     let name = format.display().to_string();
     assert!(said.contains(&name) && said.contains("version 2") && said.contains('1'), "{said}");

@@ -10,32 +10,24 @@ use super::Broker;
 use crate::config::ServerConfig;
 use crate::partition::PartitionParts;
 
-/// The broker, and what has to go when it goes.
+/// The broker, and its folder. Dropped, the broker ends its threads in the order that they need.
 pub(crate) struct Scratch {
     pub(crate) broker: Broker,
-    committer: Arc<Committer>,
     _folder: TempDir,
 }
 
 impl Scratch {
     pub(crate) async fn start(config: ServerConfig) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
-        let committer = Committer::start(1);
         let parts = PartitionParts {
             storage: Arc::new(Disk),
             clock: Arc::new(SystemClock),
-            committer: Arc::clone(&committer),
+            committer: Committer::start(1),
             pressure: Arc::default(),
             room: Arc::default(),
         };
         let config = ServerConfig { data_dir: folder.path().to_owned(), ..config };
         let broker = Broker::start(config, parts).await.expect("an empty folder");
-        Self { broker, committer, _folder: folder }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        self.committer.stop();
+        Self { broker, _folder: folder }
     }
 }
