@@ -26,11 +26,11 @@ use crate::leader_epoch::LeaderEpochCache;
 use crate::log_checkpoint::{LeftAs, LogCheckpoint};
 use crate::offsets::{NoListener, OffsetListener, Offsets, Tail, Watermarks};
 use crate::producer::{AppendOrigin, ProducerEntry, ProducerStates};
-use crate::read::{Fetched, Isolation, TimestampedOffset};
+use crate::read::{Fetched, Isolation, TimestampedOffset, Way};
 use crate::recovery::{self, FoundAs, RecoveryReport};
 use crate::retention::Retired;
 use crate::scan::Scan;
-use crate::segment::{IndexSums, Seal, Segment, SegmentSet};
+use crate::segment::{Check, IndexSums, Seal, Segment, SegmentSet};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{ArcSwap, Instant, Mutex, MutexGuard};
 
@@ -277,11 +277,12 @@ impl Log {
         isolation: Isolation,
     ) -> Result<Fetched, ReadError> {
         self.inner.used.store(true, Ordering::Relaxed);
-        self.inner.read(from, bytes_max, isolation, Segment::slice)
+        let way = Way { take: Segment::slice, check: Check::Headers };
+        self.inner.read(from, bytes_max, isolation, way)
     }
 
-    /// As [`Log::read`], but through a read call into memory: for whoever looks into the bytes or
-    /// copies them anyway. A bad disk answers with an error here.
+    /// As [`Log::read`], but through a read call into memory, and with every checksum checked: for
+    /// whoever looks into the bytes or copies them anyway. A bad disk answers with an error here.
     pub fn read_copied(
         &self,
         from: Offset,
@@ -289,12 +290,13 @@ impl Log {
         isolation: Isolation,
     ) -> Result<Fetched, ReadError> {
         self.inner.used.store(true, Ordering::Relaxed);
-        self.inner.read(from, bytes_max, isolation, Segment::copy)
+        let way = Way { take: Segment::copy, check: Check::Checksums };
+        self.inner.read(from, bytes_max, isolation, way)
     }
 
-    /// As [`Log::read`], with all of the slice brought into memory before it is handed out: for
-    /// whoever passes it on from a thread that must not wait for the disk, and looks at no more
-    /// than headers. A bad disk answers with an error here.
+    /// As [`Log::read`], with all of the slice brought into memory, and every checksum checked,
+    /// before it is handed out: for whoever passes it on from a thread that must not wait for the
+    /// disk, to readers who may check nothing. A bad disk answers with an error here.
     pub fn read_resident(
         &self,
         from: Offset,
@@ -302,7 +304,8 @@ impl Log {
         isolation: Isolation,
     ) -> Result<Fetched, ReadError> {
         self.inner.used.store(true, Ordering::Relaxed);
-        self.inner.read(from, bytes_max, isolation, Segment::resident)
+        let way = Way { take: Segment::resident, check: Check::Checksums };
+        self.inner.read(from, bytes_max, isolation, way)
     }
 
     /// Goes over all that is in the log from the batch at `from` on, synced or not, and checks

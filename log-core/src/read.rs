@@ -51,17 +51,25 @@ pub struct TimestampedOffset {
 /// How a segment hands out its bytes.
 type Take = fn(&Segment, u64, u64) -> Result<Bytes, FileError>;
 
+/// How to read.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    pub(crate) take: Take,
+    /// What is looked at before it is handed out.
+    pub(crate) check: Check,
+}
+
 impl Inner {
     pub(crate) fn read(
         &self,
         from: Offset,
         bytes_max: usize,
         isolation: Isolation,
-        take: Take,
+        way: Way,
     ) -> Result<Fetched, ReadError> {
         let bounds = self.marks.bounds();
         check_in_range(from, &bounds.offsets)?;
-        let read = self.read_within(&bounds, from, bytes_max, isolation, take);
+        let read = self.read_within(&bounds, from, bytes_max, isolation, way);
         // What was deleted while it was read is out of range: not damaged or missing, and not the
         // end either, where a reader would wait for more.
         if read.as_ref().map_or(true, |fetched| fetched.batches.is_empty()) {
@@ -76,7 +84,7 @@ impl Inner {
         from: Offset,
         bytes_max: usize,
         isolation: Isolation,
-        take: Take,
+        way: Way,
     ) -> Result<Fetched, ReadError> {
         let end = end_for(bounds, isolation);
         let mut fetched =
@@ -95,8 +103,14 @@ impl Inner {
         if stop.position == limit {
             stop.next = Some(end.min(segment.next_offset()));
         }
-        let bytes = take(&segment, start.position, stop.position)?;
-        fetched.batches = self.continuous(&segment, start, bytes, (stop.next, limit))?;
+        let bytes = (way.take)(&segment, start.position, stop.position)?;
+        let first = start.header.base_offset();
+        fetched.batches = match continuity::check(&bytes, first, stop.next, way.check) {
+            Ok(()) => bytes,
+            // Whoever goes on there is told.
+            Err(broken) if broken.at > 0 => bytes.slice(..broken.at),
+            Err(broken) => return Err(self.broken(&segment, start, broken.detail, limit)),
+        };
         let stop = start.position + fetched.batches.len() as u64;
         if isolation == Isolation::LastStable {
             // Of what was read, and not of all that follows: a log can have many aborts.
@@ -106,25 +120,20 @@ impl Inner {
         Ok(fetched)
     }
 
-    /// As much of the bytes from `start` on as may be handed out.
-    fn continuous(
-        &self,
-        segment: &Segment,
-        start: Located,
-        bytes: Bytes,
-        (next, limit): (Option<Offset>, u64),
-    ) -> Result<Bytes, ReadError> {
-        let Err(broken) = continuity::check(&bytes, start.header.base_offset(), next) else {
-            return Ok(bytes);
+    /// What is told of a batch that cannot be handed out.
+    fn broken(&self, segment: &Segment, batch: Located, detail: String, limit: u64) -> ReadError {
+        let header = batch.header;
+        let next =
+            segment.walk(Check::Checksums, batch.position + header.size_bytes() as u64, limit);
+        let next = next.map(|walk| walk.expecting(header.next_offset()).next());
+        let sound = match next {
+            Ok(Ok(Some(next))) => Some(next),
+            // Its header may be what is wrong, or the next one as well.
+            _ => segment.sound_after(batch.position, limit),
         };
-        // Whoever goes on there is told.
-        if broken.at > 0 {
-            return Ok(bytes.slice(..broken.at));
-        }
-        let sound = segment.sound_after(start.position, limit);
         let resume_at = sound.map(|batch| batch.header.base_offset());
-        let damage = segment.damage(start.position, broken.detail);
-        Err(self.resumable(ReadError::Damaged { damage, resume_at }, segment))
+        let damage = segment.damage(batch.position, detail);
+        self.resumable(ReadError::Damaged { damage, resume_at }, segment)
     }
 
     /// The first batch at or behind `from`, below the log's end.
