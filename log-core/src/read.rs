@@ -93,7 +93,7 @@ impl Inner {
             return Ok(fetched);
         }
         let Some((segment, start)) = self.locate(from, bounds.log_end)? else {
-            return Ok(fetched);
+            return Err(self.missing(from, end));
         };
         if start.header.base_offset() >= end {
             return Ok(fetched);
@@ -118,6 +118,12 @@ impl Inner {
             fetched.aborted = self.aborted_between(from, end)?;
         }
         Ok(fetched)
+    }
+
+    /// What is told where batches end before the log does: the last one says so wrongly.
+    fn missing(&self, from: Offset, end: Offset) -> ReadError {
+        let last = self.segments.from(from).last().unwrap_or_else(|| self.segments.active());
+        last.damage(last.end(), format!("offsets {from} to {end} are missing")).into()
     }
 
     /// What is told of a batch that cannot be handed out.

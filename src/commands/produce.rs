@@ -155,7 +155,8 @@ pub(super) async fn run(args: ProduceArgs) -> Result<()> {
     // What was taken is finished whatever ended the input.
     let failures = producer.close().await;
     report(&args, &producer, started.elapsed())?;
-    outcome.and(failures.map_err(|error| failed(&error, sent)))
+    // What ended the input is less than that some of it is not stored.
+    failures.map_err(|error| failed(&error, sent)).and(outcome)
 }
 
 /// As much as a broker's restart may take at a few hundred megabytes a second would be too much:

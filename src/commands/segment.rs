@@ -47,7 +47,7 @@ Examples:
         #[arg(long)]
         records: bool,
     },
-    /// Check every byte; the exit code is 1 if anything is damaged
+    /// Check every byte, in each segment up to the first that is damaged; the exit code is 1 then
     #[command(after_help = "\
 Examples:
   cairn segment verify data

@@ -96,11 +96,23 @@ impl Broker {
         let leader_epoch = foundation.leader_epoch().await?;
         let broker = off_network(move || foundation.build(config, parts, leader_epoch)).await?;
         broker.finish_deletions().await;
-        broker.blocking(Self::look_after_strays).await?;
+        let metadata_is_whole = broker.metadata_is_whole();
+        if metadata_is_whole {
+            broker.blocking(Self::look_after_strays).await?;
+        }
         broker.blocking(Self::open_topics).await;
-        broker.drop_orphaned_offsets().await;
+        if metadata_is_whole {
+            broker.drop_orphaned_offsets().await;
+        }
         broker.drive_groups();
         Ok(broker)
+    }
+
+    /// Whether nothing was found wrong with the log of the metadata. What its lost records knew of,
+    /// and a person may bring back, is not tidied away.
+    fn metadata_is_whole(&self) -> bool {
+        let log = self.inner.topics.get(METADATA_LOG);
+        log.is_ok_and(|log| log.serving().all(|partition| !partition.is_damaged()))
     }
 
     /// From here on sessions end and offsets expire: not before every topic is known, because what

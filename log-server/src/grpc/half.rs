@@ -1,10 +1,10 @@
 //! What has come of messages that are not whole yet, and how much all of them may take.
 //!
 //! The rule: what strangers leave unfinished is bounded, over all connections, and keeps nobody out
-//! who sends whole requests: those are counted by their service, in a memory of their own. Here the
-//! first 64 KiB of a message are free, so that small ones cost nothing. Who rests in the middle of a
-//! message that counts, or goes on byte by byte, has its call ended, and whoever finds no memory for
-//! long gives way, because it may be held by those who wait as well.
+//! who sends whole requests: those are counted by their service, in a memory of their own. Small
+//! ones come whole, and cost nothing here. Who rests in the middle of a message, or goes on byte by
+//! byte, has its call ended, and whoever finds no memory for long gives way, because it may be held
+//! by those who wait as well.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,10 +21,7 @@ use tonic::Status;
 use super::error::Refusal;
 use log_proto::v1::ErrorCode;
 
-/// What a message may hold before it counts, and by how much it grows before it counts again.
-const FREE_BYTES: usize = 64 << 10;
-
-/// How often it is looked at whether a message that counts goes on.
+/// How often it is looked at whether a message goes on.
 const STRETCH: Duration = Duration::from_secs(30);
 
 /// How much of it is to come in that time: 128 KiB a second.
@@ -65,7 +62,7 @@ impl Halves {
                 self.message.bytes
             }
         };
-        (due >= FREE_BYTES).then(|| Box::pin(admit(Arc::clone(&self.room), due)) as Admitting)
+        (due > 0).then(|| Box::pin(admit(Arc::clone(&self.room), due)) as Admitting)
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
@@ -196,14 +193,16 @@ mod tests {
 
     use super::*;
 
+    const PIECE: usize = 64 << 10;
+
     /// Goal: what was counted of a message is free when it is whole, wherever the next one begins.
     #[tokio::test]
     async fn a_message_that_is_whole_gives_back_what_it_took() {
-        let length = 5 * FREE_BYTES;
+        let length = 5 * PIECE;
         let message = [&[0][..], &(length as u32).to_be_bytes(), &vec![7; length]].concat();
         let bytes = message.repeat(3);
         let mut begun_in_last = false;
-        for piece in [FREE_BYTES - 1, FREE_BYTES, 2 * FREE_BYTES + 1, bytes.len()] {
+        for piece in [PIECE - 1, PIECE, 2 * PIECE + 1, bytes.len()] {
             let pieces: Vec<_> = bytes.chunks(piece).map(Bytes::copy_from_slice).collect();
             let (count, pieces) = (pieces.len(), pieces.into_iter().map(Ok::<_, Infallible>));
             let body = Body::from_stream(futures_util::stream::iter(pieces));
@@ -215,8 +214,8 @@ mod tests {
                 let counted = 2 * length - room.available_permits();
                 let here = (number * piece).min(bytes.len()) % message.len();
                 assert!(counted <= here, "{counted} bytes are counted of {here}");
-                assert!(here - counted < FREE_BYTES + PREFIX_BYTES, "{counted} of {here}");
-                begun_in_last |= here > 0 && counted == 0 && number > 1;
+                assert!(here - counted <= PREFIX_BYTES, "{counted} of {here}");
+                begun_in_last |= here > 0 && here < piece && number > 1;
             }
             assert_eq!(room.available_permits(), 2 * length);
         }

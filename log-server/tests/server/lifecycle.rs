@@ -81,6 +81,7 @@ async fn folders_that_nobody_explains_are_neither_served_nor_harmed() {
     // The metadata is lost, the records are not.
     let data = house.config().data_dir;
     fs::remove_dir_all(house.topics().join("__cluster_metadata-0")).unwrap();
+    fs::remove_dir_all(data.join("coordinators")).unwrap();
     fs::create_dir(house.topics().join("lost+found")).unwrap();
     let mut served = house.start().await;
     assert_eq!(served.delete("t").await.unwrap_err().code(), Code::NotFound);
