@@ -68,6 +68,7 @@ mod tests {
         changes.tell(&one);
         assert_eq!(changes.watched.len(), 1);
     }
+
     #[test]
     fn groups_that_nobody_watches_any_more_do_not_add_up() {
         let mut changes = Changes::default();
