@@ -44,13 +44,16 @@ const OVERLAPPING_MAX: u32 = 32;
 /// How long a client may rest in the middle of a frame, or leave an answer untaken.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
-/// What a client is to send or take in a second when a frame takes longer than that.
+/// What a client is to send in a second when a frame takes longer than that.
 const RATE_MIN: usize = 128 << 10;
+
+/// What a client is to take of an answer in a second.
+const ANSWER_RATE_MIN: usize = 256 << 10;
 
 /// How long a client may take for an answer of so many bytes. No client library waits for one as
 /// long as this leaves for it.
 fn patience(answer_bytes: usize) -> Duration {
-    STALL_MAX + Duration::from_secs((answer_bytes / RATE_MIN) as u64)
+    STALL_MAX + Duration::from_secs((answer_bytes / ANSWER_RATE_MIN) as u64)
 }
 
 /// How fast a frame comes: it is looked at every [`STALL_MAX`], so that a client does not live on
@@ -317,7 +320,7 @@ mod tests {
     #[test]
     fn a_large_answer_may_take_its_time_and_no_more() {
         assert_eq!(patience(0), STALL_MAX);
-        assert_eq!(patience(64 << 20), STALL_MAX + Duration::from_secs(512));
+        assert_eq!(patience(64 << 20), STALL_MAX + Duration::from_secs(256));
     }
 
     /// The frames of one client, and its end of the connection.
