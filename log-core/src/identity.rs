@@ -4,12 +4,15 @@
 //! deleted and made anew never meets its old files.
 
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Damage, FileError, OpenError};
 use crate::folder::{Folder, failed};
+use crate::io::{self, Storage};
 use crate::segment::FileName;
 
 const FILE_BYTES_MAX: u64 = 4096;
@@ -31,9 +34,8 @@ impl fmt::Display for LogIdentity {
 
 impl LogIdentity {
     /// The identity that a folder names; `None` where it has no `partition.json`.
-    pub fn read(folder: &std::path::Path) -> Result<Option<Self>, OpenError> {
-        let storage = std::sync::Arc::new(crate::io::Disk);
-        Self::of(&Folder::new(folder.to_path_buf(), storage))
+    pub fn read(storage: &Arc<dyn Storage>, folder: &Path) -> Result<Option<Self>, OpenError> {
+        Self::of(&Folder::new(folder.to_path_buf(), Arc::clone(storage)))
     }
 
     /// Makes the folder this log's, durably, or finds that it is already.
@@ -65,18 +67,13 @@ impl LogIdentity {
         })
     }
 
+    /// The folder's own name is durable before the file is there, so that whoever finds the file
+    /// may rely on the folder.
     fn write(self, folder: &Folder) -> Result<(), FileError> {
         let path = folder.path();
-        let storage = folder.storage();
-        storage.create_folder(path).map_err(failed("create", path.to_path_buf()))?;
+        io::make_folder(folder.storage(), path).map_err(failed("make", path.to_path_buf()))?;
         let json = serde_json::to_vec(&self).expect("two plain fields always encode");
-        crate::durable::replace(folder, &FileName::Partition, &json)?;
-        match path.parent() {
-            Some(above) if !above.as_os_str().is_empty() => {
-                storage.sync_folder(above).map_err(failed("sync", above.to_path_buf()))
-            }
-            _ => Ok(()),
-        }
+        crate::durable::replace(folder, &FileName::Partition, &json)
     }
 }
 
@@ -99,13 +96,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let identity = LogIdentity { topic_id: Uuid::from_u128(0xca12), partition: 3 };
         let log = folder.path().join("new").join("events-3");
-        let storage = std::sync::Arc::new(crate::io::Disk);
-        identity.claim(&Folder::new(log.clone(), storage)).unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(crate::io::Disk);
+        identity.claim(&Folder::new(log.clone(), Arc::clone(&storage))).unwrap();
         assert_eq!(
             std::fs::read_to_string(log.join("partition.json")).unwrap(),
             r#"{"topic_id":"00000000-0000-0000-0000-00000000ca12","partition":3}"#
         );
-        assert_eq!(LogIdentity::read(&log).unwrap(), Some(identity));
-        assert_eq!(LogIdentity::read(folder.path()).unwrap(), None);
+        assert_eq!(LogIdentity::read(&storage, &log).unwrap(), Some(identity));
+        assert_eq!(LogIdentity::read(&storage, folder.path()).unwrap(), None);
     }
 }

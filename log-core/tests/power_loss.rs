@@ -5,11 +5,13 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use common::model::{Id, Model};
 use common::power::PoweredDisk;
 use common::{Home, LAZY, NOW, Opened, data, epoch, offset, producer};
+use log_core::io::{Storage, make_folder};
 use log_core::record::EndTxnKind;
 use log_core::{AppendKind, FlushPolicy, FoundAs, Isolation, LogConfig};
 use proptest::prelude::*;
@@ -192,6 +194,27 @@ impl Run {
 /// `PROPTEST_CASES` sets another number.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64)
+}
+
+/// A process is killed while it makes a folder; the next finds what there is, makes the rest, and
+/// then the power fails.
+#[test]
+fn a_folder_that_was_made_is_there_with_those_above_it() {
+    let folder = Path::new("/var/lib/data/topics");
+    let made_in = {
+        let disk = PoweredDisk::default();
+        make_folder(&disk, folder).unwrap();
+        disk.operations()
+    };
+    for operations in 0..made_in {
+        let disk = PoweredDisk::default();
+        disk.fail_power_after(operations);
+        assert!(make_folder(&disk, folder).is_err());
+        let found = disk.after_kill();
+        found.turn_on();
+        make_folder(&found, folder).unwrap();
+        assert!(found.synced().list(folder).is_ok(), "killed in operation {operations}");
+    }
 }
 
 proptest! {

@@ -865,7 +865,7 @@ fn a_folder_opens_as_the_log_that_it_is_and_as_no_other() {
     let log = home.open();
     log.put_durable(&data("a", 1));
     log.stop();
-    assert_eq!(LogIdentity::read(&home.folder()).unwrap(), Some(common::IDENTITY));
+    assert_eq!(LogIdentity::read(&home.storage, &home.folder()).unwrap(), Some(common::IDENTITY));
 
     let description = String::from_utf8(home.bytes_of("partition.json")).unwrap();
     for other in [

@@ -113,9 +113,8 @@ impl DataDir {
         let is_new = claim_layout(path, &*storage)?;
         for folder in ["topics", "coordinators"] {
             let folder = path.join(folder);
-            storage.create_folder(&folder).map_err(failed("make", &folder))?;
+            log_core::io::make_folder(&*storage, &folder).map_err(failed("make", &folder))?;
         }
-        storage.sync_folder(path).map_err(failed("sync", path))?;
         let cluster_id = cluster_id(path, &*storage)?;
         let was_clean = take_clean_stop(path, &*storage)?;
         let left_as = match (is_new, was_clean) {
@@ -173,7 +172,7 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Dat
 }
 
 fn make(folder: &Path, storage: &dyn Storage) -> Result<(), DataDirError> {
-    storage.create_folder(folder).map_err(|error| match error.kind() {
+    log_core::io::make_folder(storage, folder).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => DataDirError::NotAFolder { path: folder.to_owned() },
         _ => failed("make", folder)(error),
     })

@@ -67,6 +67,9 @@ pub const PRODUCER_ID_BLOCK: i64 = 1000;
 /// Largest batch of an internal log in bytes.
 pub const INTERNAL_BATCH_BYTES_MAX: u32 = 64 << 20;
 
+/// Records that a coordinator takes between two snapshots of its state, at least.
+pub const SNAPSHOT_RECORDS_MIN: usize = 4096;
+
 /// Segments of internal logs are small, because their head is deleted at every snapshot.
 pub const INTERNAL_SEGMENT_BYTES: u32 = 8 << 20;
 

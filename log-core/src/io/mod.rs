@@ -65,7 +65,7 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// What the folder holds, in no order.
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>>;
 
-    /// How many bytes a file has, without opening it.
+    /// How many bytes a file has, without opening it; some number for a folder.
     fn len(&self, path: &Path) -> io::Result<u64>;
 
     /// Gives a file a new name, replacing what had it, at once for every observer.
@@ -79,6 +79,40 @@ pub trait Storage: Debug + Send + Sync + 'static {
 
     /// Makes the names in a folder durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
+}
+
+/// Makes a folder and those above it, durably: whoever finds one of them after power loss finds
+/// those above it, and what has been made durable in them. Made one by one from the top, and each
+/// made durable in the folder above before the next, so that of those found there only the lowest
+/// may still be without: a process was killed right after it had made it.
+pub fn make_folder(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+    let is_missing = |folder: &&Path| {
+        storage.len(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let mut named = path.ancestors().filter(|folder| !folder.as_os_str().is_empty()).peekable();
+    let mut missing = Vec::new();
+    while let Some(folder) = named.next_if(is_missing) {
+        missing.push(folder);
+    }
+    match named.next().map_or(Ok(()), |lowest| sync_above(storage, lowest)) {
+        // Whoever may not look into the folder above has not made this one.
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+        _ => {}
+    }
+    for folder in missing.into_iter().rev() {
+        storage.create_folder(folder)?;
+        sync_above(storage, folder)?;
+    }
+    // It fails where something else has that name.
+    storage.create_folder(path)
+}
+
+fn sync_above(storage: &dyn Storage, folder: &Path) -> io::Result<()> {
+    match folder.parent() {
+        Some(above) if above.as_os_str().is_empty() => storage.sync_folder(Path::new(".")),
+        Some(above) => storage.sync_folder(above),
+        None => Ok(()),
+    }
 }
 
 /// An open file. Usable from many threads at once; positions are explicit.

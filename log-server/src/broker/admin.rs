@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use log_core::{LogConfig, LogIdentity};
 use uuid::Uuid;
 
-use super::{Broker, refuse_internal};
+use super::{Broker, refuse_internal, strays};
 use crate::coordinator::WriteError;
 use crate::coordinator::metadata::{DeletedTopic, TopicMetadata, request};
 use crate::error::{AlterConfigsError, CoordinatorError, CreateTopicError, DeleteTopicError};
@@ -153,16 +153,22 @@ impl Broker {
         Err(failed)
     }
 
-    /// A folder that is there already is somebody else's, and an error.
+    /// A folder that is there already is somebody else's, and an error, unless it is what an earlier
+    /// attempt has left: a start that misses metadata tidies nothing away.
     fn open_new_partition(
         &self,
         topic: &TopicMetadata,
         number: u32,
     ) -> Result<Arc<Partition>, String> {
         let folder = self.data_dir().partition(&topic.name, number);
-        match self.inner.parts.storage.list(&folder) {
+        let storage = &self.inner.parts.storage;
+        let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+        match storage.list(&folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("{}: {error}", folder.display())),
+            Err(error) => return Err(failed(error)),
+            Ok(_) if strays::is_leftover(storage, &folder) => {
+                storage.remove_folder(&folder).map_err(failed)?;
+            }
             Ok(_) => {
                 let folder = folder.display();
                 return Err(format!("the folder {folder} is there already: move it away"));
@@ -171,7 +177,7 @@ impl Broker {
         self.open_partition(topic, number).inspect_err(|_| {
             // Nothing was there before, so whatever is there now is half a partition of ours. The
             // next start would remove it too.
-            let _ = self.inner.parts.storage.remove_folder(&folder);
+            let _ = storage.remove_folder(&folder);
         })
     }
 
@@ -278,13 +284,13 @@ impl Broker {
     }
 
     fn remove_folders(&self, topic: &DeletedTopic) -> Result<(), String> {
-        let storage = &*self.inner.parts.storage;
+        let storage = &self.inner.parts.storage;
         for number in 0..topic.partitions {
             let folder = self.data_dir().partition(&topic.name, number);
             let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
             // A folder without an identity is what an earlier attempt has left: no topic of this
             // name can be made before that is gone.
-            let foreign = LogIdentity::read(&folder)
+            let foreign = LogIdentity::read(storage, &folder)
                 .is_ok_and(|found| found.is_some_and(|found| found.topic_id != topic.id.0));
             if foreign {
                 continue;

@@ -34,6 +34,7 @@ mod request_memory;
 mod scratch;
 mod startup;
 mod stop;
+mod strays;
 
 #[cfg(test)]
 mod own_files_tests;

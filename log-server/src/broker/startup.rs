@@ -15,12 +15,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use log_core::io::{EntryKind, Storage};
+use log_core::io::EntryKind;
 use log_core::{LogConfig, LogIdentity, OpenError, RecoveryReport};
 use log_proto::types::LeaderEpoch;
 use tokio::sync::watch;
@@ -28,13 +26,13 @@ use uuid::Uuid;
 
 use super::group_session::Seats;
 use super::request_memory::RequestMemory;
-use super::{Broker, Inner, Stage, admin};
+use super::{Broker, Inner, Stage, admin, strays};
 use crate::config::ServerConfig;
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::group::service::clocks;
 use crate::coordinator::metadata::request::EpochsExhausted;
 use crate::coordinator::metadata::{MetadataState, TopicMetadata, request};
-use crate::coordinator::{Coordinator, LoadError, OpenCoordinator, StateMachine, WriteError};
+use crate::coordinator::{Coordinator, LoadError, OpenCoordinator, WriteError};
 use crate::data_dir::{DataDir, DataDirError, LeftAs};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -91,8 +89,8 @@ struct Foundation {
 impl Broker {
     /// Opens what `config` names. Serves when this returns.
     pub async fn start(config: ServerConfig, parts: PartitionParts) -> Result<Self, StartupError> {
-        let (path, shared) = (config.data_dir.clone(), parts.clone());
-        let foundation = off_network(move || Foundation::lay(&path, &shared)).await?;
+        let (known, shared) = (config.clone(), parts.clone());
+        let foundation = off_network(move || Foundation::lay(&known, &shared)).await?;
         let leader_epoch = foundation.leader_epoch().await?;
         let broker = off_network(move || foundation.build(config, parts, leader_epoch)).await?;
         broker.finish_deletions().await;
@@ -136,14 +134,14 @@ impl Broker {
 
     fn look_after_strays(&self) -> Result<(), StartupError> {
         let image = self.inner.image.load();
-        let storage = &*self.inner.parts.storage;
+        let storage = &self.inner.parts.storage;
         let folder = self.data_dir().topics();
         let entries = storage.list(&folder);
         let entries =
             entries.map_err(|source| StartupError::List { folder: folder.clone(), source })?;
         for entry in entries {
             if entry.kind == EntryKind::Folder && !is_known(&image, &entry.name) {
-                look_after_stray(storage, &folder.join(entry.name));
+                strays::look_after(storage, &folder.join(entry.name));
             }
         }
         Ok(())
@@ -171,7 +169,7 @@ impl Broker {
     /// records off as never written.
     fn reopen(&self, topic: &TopicMetadata, number: u32) -> PartitionState {
         let folder = self.data_dir().partition(&topic.name, number);
-        let opened = match LogIdentity::read(&folder) {
+        let opened = match LogIdentity::read(&self.inner.parts.storage, &folder) {
             Ok(Some(_)) => self.open_partition(topic, number),
             Ok(None) => Err(format!(
                 "{} is missing or has no partition.json: put it back, or delete the topic",
@@ -201,15 +199,16 @@ impl Broker {
 }
 
 impl Foundation {
-    fn lay(path: &Path, parts: &PartitionParts) -> Result<Self, StartupError> {
-        let data_dir = DataDir::open(path, Arc::clone(&parts.storage))?;
+    fn lay(config: &ServerConfig, parts: &PartitionParts) -> Result<Self, StartupError> {
+        let data_dir = DataDir::open(&config.data_dir, Arc::clone(&parts.storage))?;
         // The metadata says which leader epoch it is, so its own log knows only one.
         let metadata_log =
             open_internal(&data_dir, parts, METADATA_LOG, METADATA_LOG_ID, LeaderEpoch::ZERO)?;
         let image = Arc::new(ArcSwap::from_pointee(MetadataState::default()));
         let published = Arc::clone(&image);
         let publish = move |state: &MetadataState| published.store(Arc::new(state.clone()));
-        let metadata = start_coordinator(&data_dir, parts, &metadata_log, publish)?;
+        let open = coordinator_of(&data_dir, config, parts, &metadata_log);
+        let metadata = Coordinator::start(open, publish)?;
         Ok(Self { data_dir, metadata_log, metadata, image })
     }
 
@@ -238,7 +237,7 @@ impl Foundation {
     ) -> Result<Broker, StartupError> {
         let offsets_log =
             open_internal(&self.data_dir, &parts, OFFSETS_LOG, OFFSETS_LOG_ID, leader_epoch)?;
-        let open = coordinator_of(&self.data_dir, &parts, &offsets_log);
+        let open = coordinator_of(&self.data_dir, &config, &parts, &offsets_log);
         let groups = GroupCoordinator::start(open, config.groups.clone(), clocks(&parts.clock))?;
         let topics = Arc::new(Topics::default());
         topics.insert(internal_topic(METADATA_LOG_ID, self.metadata_log));
@@ -290,17 +289,9 @@ fn open_internal(
         .map_err(|source| StartupError::Open { log: name, source })
 }
 
-fn start_coordinator<S: StateMachine>(
-    data_dir: &DataDir,
-    parts: &PartitionParts,
-    log: &Arc<Partition>,
-    publish: impl FnMut(&S) + Send + 'static,
-) -> Result<Coordinator<S>, LoadError> {
-    Coordinator::start(coordinator_of(data_dir, parts, log), publish)
-}
-
 fn coordinator_of(
     data_dir: &DataDir,
+    config: &ServerConfig,
     parts: &PartitionParts,
     log: &Arc<Partition>,
 ) -> OpenCoordinator {
@@ -309,6 +300,7 @@ fn coordinator_of(
         partition: Arc::clone(log),
         storage: Arc::clone(&parts.storage),
         clock: Arc::clone(&parts.clock),
+        snapshot_records_min: config.snapshot_records_min,
     }
 }
 
@@ -351,43 +343,6 @@ fn is_known(image: &MetadataState, folder: &str) -> bool {
     let is_internal = [METADATA_LOG, OFFSETS_LOG].contains(&topic.as_str());
     let live = image.topics.get(&topic);
     is_internal || live.is_some_and(|topic| partition < topic.partitions)
-}
-
-/// A folder of no topic is what a crash while creating one leaves, if it is empty; else it is a
-/// riddle, and left to people.
-fn look_after_stray(storage: &dyn Storage, folder: &Path) {
-    let folder_name = folder.display();
-    let ours = folder.file_name().and_then(|name| TopicName::parse_folder(name.to_str()?));
-    if ours.is_none() || !was_begun(storage, folder) || has_records(storage, folder).is_break() {
-        return tracing::warn!(folder = %folder_name, "belongs to no topic; left alone");
-    }
-    match storage.remove_folder(folder) {
-        Ok(()) => tracing::info!(folder = %folder_name, "empty, and of no topic: removed"),
-        Err(error) => tracing::warn!(folder = %folder_name, %error, "cannot be removed"),
-    }
-}
-
-/// Whether creating a topic made this folder: it says whose it is, or there was no time for more
-/// than to write that aside.
-fn was_begun(storage: &dyn Storage, folder: &Path) -> bool {
-    match LogIdentity::read(folder) {
-        Ok(Some(_)) => true,
-        Ok(None) => storage
-            .list(folder)
-            .is_ok_and(|entries| entries.iter().all(|entry| entry.name.ends_with(".tmp"))),
-        Err(_) => false,
-    }
-}
-
-/// `Break` unless it is certain that the folder holds no records.
-fn has_records(storage: &dyn Storage, folder: &Path) -> ControlFlow<()> {
-    let Ok(entries) = storage.list(folder) else { return ControlFlow::Break(()) };
-    for entry in entries.iter().filter(|entry| entry.name.contains(".log")) {
-        if !matches!(storage.len(&folder.join(&entry.name)), Ok(0)) {
-            return ControlFlow::Break(());
-        }
-    }
-    ControlFlow::Continue(())
 }
 
 /// Runs what blocks off the network's threads.

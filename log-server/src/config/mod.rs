@@ -22,6 +22,7 @@ pub use table::{SETTINGS, Setting};
 
 use crate::broker::group_members::GroupSettings;
 use crate::kafka::Listener;
+use crate::limits;
 use crate::topic_config::TopicConfigs;
 
 /// The settings of a broker, checked.
@@ -70,6 +71,9 @@ pub struct ServerConfig {
     pub response_bytes_max: usize,
     /// `shutdown.timeout.ms`: how long a stop waits for requests in flight.
     pub shutdown_timeout: Duration,
+    /// Records between two snapshots of a coordinator, at least. No setting: a test makes it small,
+    /// to see many snapshots.
+    pub snapshot_records_min: usize,
     /// What was set, by name and as it was written: for those who look at a running broker.
     pub given: BTreeMap<&'static str, String>,
 }
@@ -98,6 +102,7 @@ impl Default for ServerConfig {
             stream_in_flight_bytes_max: 0,
             response_bytes_max: 0,
             shutdown_timeout: Duration::ZERO,
+            snapshot_records_min: limits::SNAPSHOT_RECORDS_MIN,
             given: BTreeMap::new(),
         };
         for setting in SETTINGS {

@@ -34,10 +34,6 @@ const WAITING_MAX: usize = 1024;
 /// Requests in one round, so that the first of them need not wait for ever.
 const ROUND_MAX: usize = 1024;
 
-/// Records between two snapshots, at least. A larger state is written after as many records as it
-/// has itself, so that writing it costs each record the same, however large it grows.
-const SNAPSHOT_RECORDS_MIN: usize = 4096;
-
 /// Bytes between two snapshots, if that comes first: some records are large. Grows like the other.
 const SNAPSHOT_BYTES_MIN: usize = 64 << 20;
 
@@ -86,6 +82,9 @@ pub(crate) struct OpenCoordinator {
     pub(crate) storage: Arc<dyn Storage>,
     /// The time that its records are stamped with.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Records between two snapshots, at least. A larger state is written after as many records as
+    /// it has itself, so that writing it costs each record the same, however large it grows.
+    pub(crate) snapshot_records_min: usize,
 }
 
 /// A request on its way: what the thread sees of it.
@@ -368,7 +367,7 @@ impl<S: StateMachine> Worker<S> {
 
     fn snapshot_is_due(&self) -> bool {
         let Amount { records, bytes } = self.since_snapshot;
-        records >= self.snapshot.records.max(SNAPSHOT_RECORDS_MIN)
+        records >= self.snapshot.records.max(self.open.snapshot_records_min)
             || bytes >= self.snapshot.bytes.max(SNAPSHOT_BYTES_MIN)
     }
 
@@ -391,7 +390,8 @@ impl<S: StateMachine> Worker<S> {
         let log = self.open.partition.log();
         let Some(covered) = self.snapshots.covered() else { return };
         let records = covered.get().saturating_sub(log.offsets().log_start.get());
-        let is_much = usize::try_from(records).is_ok_and(|records| records >= SNAPSHOT_RECORDS_MIN)
+        let much = self.open.snapshot_records_min;
+        let is_much = usize::try_from(records).is_ok_and(|records| records >= much)
             || records > 0 && log.describe().size_bytes >= SNAPSHOT_BYTES_MIN as u64;
         if is_much && let Err(error) = log.delete_records_before(covered) {
             let log = &self.open.partition.topic;

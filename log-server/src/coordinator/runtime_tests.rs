@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::coordinator::{AfterLoss, NotUnderstood};
+use crate::limits::SNAPSHOT_RECORDS_MIN;
 use crate::partition::{OpenPartition, PartitionParts};
 use crate::topics::{TopicId, TopicName};
 
@@ -84,8 +85,10 @@ impl House {
     fn start_with(&self, partition: Arc<Partition>) -> Result<Coordinator<Sum>, LoadError> {
         let storage: Arc<dyn Storage> = Arc::new(self.storage.clone());
         let snapshot_file = self.snapshot_file();
-        let clock = Arc::new(SystemClock);
-        Coordinator::start(OpenCoordinator { partition, snapshot_file, storage, clock }, |_| {})
+        let (clock, snapshot_records_min) = (Arc::new(SystemClock), SNAPSHOT_RECORDS_MIN);
+        let open =
+            OpenCoordinator { partition, snapshot_file, storage, clock, snapshot_records_min };
+        Coordinator::start(open, |_| {})
     }
 }
 

@@ -4,11 +4,8 @@
 //! characters, because a disk that always forgets a random half hides what one does that forgets
 //! only the last thing. A seed chooses the character and the size of what is written whole.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use super::content::{Change, ChangeKind, Content};
-use super::{Inode, NameChange, Random, Tally};
+use super::{Inode, NameChange, Names, Random, Tally};
 
 /// How a disk forgets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,11 +56,7 @@ impl<'a> Loss<'a> {
     }
 
     /// The names that are found, given those that were synced.
-    pub fn names(
-        &mut self,
-        mut names: BTreeMap<PathBuf, usize>,
-        unsynced: &[NameChange],
-    ) -> BTreeMap<PathBuf, usize> {
+    pub fn names(&mut self, mut names: Names, unsynced: &[NameChange]) -> Names {
         let kept = match self.character {
             Character::Versions => self.luck.below(unsynced.len() as u64 + 1) as usize,
             _ => unsynced.len(),

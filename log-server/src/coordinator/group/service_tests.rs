@@ -65,6 +65,7 @@ impl House {
             snapshot_file: self.folder.path().join("offsets.snapshot"),
             storage: Arc::new(self.storage.clone()),
             clock: Arc::new(SystemClock),
+            snapshot_records_min: crate::limits::SNAPSHOT_RECORDS_MIN,
         };
         Arc::new(GroupCoordinator::start(open, settings, clocks).unwrap())
     }

@@ -4,6 +4,9 @@
 //! What it does is a function of what is asked of it and of numbers that the test chooses, so that
 //! a run can be repeated. There is no folder, no descriptor and no sync on the machine's own disk
 //! behind it: a log can be opened here some thousand times a second.
+//!
+//! A folder is a name like any other: made, and lost with all that is in it unless the folder above
+//! is synced. Only the root is always there.
 
 pub mod content;
 pub mod loss;
@@ -120,10 +123,23 @@ impl Random {
     }
 }
 
-#[derive(Default)]
+/// What a name stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Named {
+    inode: usize,
+    /// The folder that it is in: one of the same name that comes later is another.
+    folder: usize,
+}
+
+pub type Names = BTreeMap<PathBuf, Named>;
+
+/// The inode of the root.
+const ROOT: usize = usize::MAX;
+
+#[derive(Clone, Default)]
 struct State {
-    names: BTreeMap<PathBuf, usize>,
-    synced_names: BTreeMap<PathBuf, usize>,
+    names: Names,
+    synced_names: Names,
     unsynced_names: Vec<NameChange>,
     inodes: Vec<Inode>,
     /// How many operations have been asked for.
@@ -142,11 +158,12 @@ struct State {
 pub struct NameChange {
     number: u64,
     removed: Option<PathBuf>,
-    put: Option<(PathBuf, usize)>,
+    put: Option<(PathBuf, Named)>,
 }
 
 #[derive(Clone, Default)]
 pub struct Inode {
+    is_folder: bool,
     now: Content,
     synced: Content,
     unsynced: Vec<Change>,
@@ -168,12 +185,12 @@ impl NameChange {
         path.is_some_and(|path| path.parent() == Some(folder))
     }
 
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+    fn apply(&self, names: &mut Names) {
         if let Some(path) = &self.removed {
             names.remove(path);
         }
-        if let Some((path, inode)) = &self.put {
-            names.insert(path.clone(), *inode);
+        if let Some((path, named)) = &self.put {
+            names.insert(path.clone(), *named);
         }
     }
 }
@@ -249,8 +266,14 @@ impl State {
         &mut self,
         operation: Operation,
         removed: Option<PathBuf>,
-        put: Option<(PathBuf, usize)>,
+        put: Option<(&Path, usize)>,
     ) -> io::Result<()> {
+        let put = match put {
+            Some((path, inode)) => {
+                Some((path.to_path_buf(), Named { inode, folder: self.folder_of(path)? }))
+            }
+            None => None,
+        };
         let fate = self.fate(operation)?;
         if let Fate::Fails(kind) = fate {
             return Err(self.failed(operation, kind));
@@ -262,7 +285,28 @@ impl State {
     }
 
     fn inode(&self, path: &Path) -> io::Result<usize> {
-        self.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
+        self.names.get(path).map(|named| named.inode).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn folder(&self, path: &Path) -> io::Result<usize> {
+        match path.parent() {
+            None => Ok(ROOT),
+            Some(_) => match self.inode(path)? {
+                inode if self.inodes[inode].is_folder => Ok(inode),
+                _ => Err(ErrorKind::NotADirectory.into()),
+            },
+        }
+    }
+
+    fn folder_of(&self, path: &Path) -> io::Result<usize> {
+        path.parent().map_or(Ok(ROOT), |above| self.folder(above))
+    }
+
+    fn make(&mut self, path: &Path, inode: Inode) -> io::Result<usize> {
+        self.inodes.push(inode);
+        let made = self.inodes.len() - 1;
+        self.change_names(Operation::Create, None, Some((path, made)))?;
+        Ok(made)
     }
 
     fn change(&mut self, operation: Operation, inode: usize, kind: ChangeKind) -> io::Result<()> {
@@ -332,6 +376,12 @@ impl PoweredDisk {
         Self::found(state, |tally| Loss::new(seed, oldest, operations, tally))
     }
 
+    /// The disk as it is found after the process that used it was killed. Whatever that still does,
+    /// it does to another disk.
+    pub fn after_kill(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.state().clone())))
+    }
+
     /// The disk with what was synced, and nothing else.
     pub fn synced(&self) -> Self {
         Self::found(self.state(), |tally| Loss::of_everything(tally))
@@ -345,12 +395,18 @@ impl PoweredDisk {
         let mut loss = loss(&mut tally);
         let names = loss.names(state.synced_names.clone(), &state.unsynced_names);
         let mut found = State { honesty: state.honesty, ..State::default() };
-        // What has no name any more is gone.
-        for (path, inode) in names {
+        // What has no name any more is gone, and so is what lies in a folder that is.
+        let mut folders = BTreeMap::from([(ROOT, ROOT)]);
+        for (path, Named { inode, folder }) in names {
+            let Some(&folder) = folders.get(&folder) else { continue };
+            let (number, is_folder) = (found.inodes.len(), state.inodes[inode].is_folder);
+            if is_folder {
+                folders.insert(inode, number);
+            }
             let content = loss.content(&state.inodes[inode]);
-            let number = found.inodes.len();
-            found.inodes.push(Inode { now: content.clone(), synced: content, unsynced: vec![] });
-            found.names.insert(path, number);
+            let (now, synced) = (content.clone(), content);
+            found.inodes.push(Inode { is_folder, now, synced, unsynced: vec![] });
+            found.names.insert(path, Named { inode: number, folder });
         }
         found.synced_names = found.names.clone();
         found.tally = tally;
@@ -397,6 +453,17 @@ impl PoweredDisk {
         state.fuse = None;
     }
 
+    /// The power fails now.
+    pub fn turn_off(&self) {
+        self.state().is_off = true;
+    }
+
+    /// Everything works from now on: it was only the process that had ended.
+    pub fn turn_on(&self) {
+        self.heal();
+        self.state().is_off = false;
+    }
+
     /// Says what the test is doing, for the tally.
     pub fn now_doing(&self, what: &'static str) {
         self.state().doing = what;
@@ -430,27 +497,39 @@ impl Storage for PoweredDisk {
                 inode
             }
             (OpenMode::CreateNew | OpenMode::CreateOrEmpty, Err(_)) => {
-                state.inodes.push(Inode::default());
-                let inode = state.inodes.len() - 1;
-                let put = Some((path.to_path_buf(), inode));
-                state.change_names(Operation::Create, None, put)?;
-                inode
+                state.make(path, Inode::default())?
             }
         };
         drop(state);
         Ok(self.file(inode))
     }
 
-    fn create_folder(&self, _: &Path) -> io::Result<()> {
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let ancestors: Vec<_> = path.ancestors().collect();
+        for folder in ancestors.into_iter().rev() {
+            match state.folder(folder) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    state.make(folder, Inode { is_folder: true, ..Inode::default() })?;
+                }
+                Err(_) => return Err(ErrorKind::AlreadyExists.into()),
+            }
+        }
         Ok(())
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
         let mut state = self.state();
         state.whole(Operation::List)?;
-        let inside = state.names.keys().filter(|path| path.parent() == Some(folder));
-        let name = |path: &PathBuf| path.file_name()?.to_str().map(str::to_owned);
-        Ok(inside.filter_map(name).map(|name| Entry { name, kind: EntryKind::File }).collect())
+        let within = state.folder(folder)?;
+        let inside = state.names.iter().filter(|(_, named)| named.folder == within);
+        let entry = |(path, named): (&PathBuf, &Named)| {
+            let is_folder = state.inodes[named.inode].is_folder;
+            let kind = if is_folder { EntryKind::Folder } else { EntryKind::File };
+            Some(Entry { name: path.file_name()?.to_str()?.to_owned(), kind })
+        };
+        Ok(inside.filter_map(entry).collect())
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {
@@ -463,8 +542,7 @@ impl Storage for PoweredDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         let inode = state.inode(from)?;
-        let put = Some((to.to_path_buf(), inode));
-        state.change_names(Operation::Rename, Some(from.to_path_buf()), put)
+        state.change_names(Operation::Rename, Some(from.to_path_buf()), Some((to, inode)))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -474,7 +552,13 @@ impl Storage for PoweredDisk {
     }
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
-        self.state().names.retain(|name, _| name.parent() != Some(path));
+        let mut state = self.state();
+        state.folder(path)?;
+        let inside = state.names.keys().filter(|name| name.starts_with(path)).cloned();
+        // Names come in order, so that a folder stands before what is in it.
+        for name in inside.collect::<Vec<_>>().into_iter().rev() {
+            state.change_names(Operation::Remove, Some(name), None)?;
+        }
         Ok(())
     }
 
