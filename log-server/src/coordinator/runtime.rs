@@ -340,12 +340,16 @@ impl<S: StateMachine> Worker<S> {
             .map_err(|error| refused(error.to_string()))?;
         let partition = &self.open.partition;
         let batch = partition.check(bytes).map_err(|error| refused(error.to_string()))?;
-        partition.append(&batch, AppendOrigin::Coordinator).map_err(|error| match error {
-            AppendError::DiskFull(reason) => {
-                CoordinatorError::DiskFull { reason: reason.to_string() }
-            }
-            other => refused(other.to_string()),
-        })?;
+        if let Err(error) = partition.append(&batch, AppendOrigin::Coordinator) {
+            return Err(match error {
+                AppendError::DiskFull(full) => {
+                    CoordinatorError::DiskFull { reason: full.to_string() }
+                }
+                // Of a write that failed, all may be there at the next start.
+                AppendError::Failed(failure) => self.fail(failure.to_string()),
+                other => refused(other.to_string()),
+            });
+        }
         self.since_snapshot.records += records.len();
         self.since_snapshot.bytes += batch.bytes().len();
         for record in records {
@@ -359,10 +363,13 @@ impl<S: StateMachine> Worker<S> {
         if log_end == before {
             return Ok(());
         }
-        self.open.partition.log().wait_durable(log_end).map(drop).map_err(|error| {
-            let failed = CoordinatorError::Failed { reason: error.to_string() };
-            self.failed.get_or_insert(failed).clone()
-        })
+        let waited = self.open.partition.log().wait_durable(log_end);
+        waited.map(drop).map_err(|error| self.fail(error.to_string()))
+    }
+
+    /// Nothing is decided from here on. The first reason stays.
+    fn fail(&mut self, reason: String) -> CoordinatorError {
+        self.failed.get_or_insert(CoordinatorError::Failed { reason }).clone()
     }
 
     fn snapshot_is_due(&self) -> bool {

@@ -229,6 +229,26 @@ async fn a_full_disk_changes_nothing_and_passes() {
     assert_eq!(add(&sum, 1).await, Ok(6));
 }
 
+/// The error may come behind the last byte, and what was written not be undone: whoever is told that
+/// nothing was changed would clean up behind a change that the next start finds.
+#[tokio::test]
+async fn a_write_that_failed_may_have_been_done() {
+    let house = House::new();
+    let sum = house.start().unwrap();
+    add(&sum, 5).await.unwrap();
+    house.storage.tear_writes_after(usize::MAX);
+    for operation in [Operation::Write, Operation::SetLen] {
+        house.storage.fail(operation, ErrorKind::Other);
+    }
+    let error = add(&sum, 7).await.unwrap_err();
+    let is_unknown = matches!(error, WriteError::Coordinator(CoordinatorError::Failed { .. }));
+    assert!(is_unknown, "{error:?}");
+    house.storage.heal();
+    assert!(total(&sum).await.is_err(), "nor does anybody know the sum");
+    drop(sum);
+    assert_eq!(total(&house.start().unwrap()).await, Ok(12));
+}
+
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_told_any_more() {
     let house = House::new();
