@@ -42,6 +42,8 @@ mod own_files_tests;
 #[cfg(test)]
 mod neighbours_tests;
 #[cfg(test)]
+mod power_tests;
+#[cfg(test)]
 mod telling_tests;
 #[cfg(test)]
 mod tests;
