@@ -2,19 +2,28 @@
 //!
 //! Read-only throughout: an inspection never changes what it inspects, and works on a copied
 //! folder or a single file as well. Positions are bytes from a file's start.
+//!
+//! Damage ends nothing: where something leads to a sound batch behind it, the look goes on there,
+//! and what lies in between is named by bytes and offsets. To stop at the first damage was
+//! rejected: whoever looks has lost something, and asks how much.
 
+mod file;
+mod pieces;
+
+use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use log_proto::record::RecordBatch;
 use log_proto::types::{Offset, TimestampMs};
 
-use crate::checkpoint::CheckpointDamage;
 use crate::error::{Damage, FileError};
 use crate::folder::{Folder, failed};
-use crate::index::{OffsetIndex, TimeIndex, TxnIndex};
-use crate::io::{Disk, EntryKind, OpenMode};
-use crate::segment::{BatchWalk, Check, FileName, IndexSums, Indexes, Located, Seal, WalkError};
+use crate::io::{Disk, EntryKind};
+use crate::segment::{Check, FileName, Located};
+use file::LogFile;
+use pieces::{Piece, Pieces};
 
 /// What one segment holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,7 +36,7 @@ pub struct SegmentStat {
     pub next_offset: Offset,
     /// Bytes of the log file.
     pub log_bytes: u64,
-    /// Bytes of sound batches at its start; less than `log_bytes` in a log that was not closed.
+    /// Bytes of sound batches; less than `log_bytes` in a log that was not closed, or is damaged.
     pub sound_bytes: u64,
     /// How many batches those are.
     pub batches: u64,
@@ -41,19 +50,114 @@ pub struct SegmentStat {
     pub sealed: bool,
 }
 
+impl SegmentStat {
+    fn add(&mut self, batch: &Located) {
+        self.batches += 1;
+        self.records += u64::from(batch.header.record_count());
+        self.sound_bytes += batch.header.size_bytes() as u64;
+        self.max_timestamp = self.max_timestamp.max(Some(batch.header.max_timestamp()));
+    }
+}
+
 /// What a check of files found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct VerifyReport {
     /// Log files that were read to their end.
     pub segments: usize,
-    /// Batches whose checksum and place were right.
+    /// Batches whose checksum and place were right, also behind damage.
     pub batches: u64,
     /// Records in them.
     pub records: u64,
-    /// Bytes of log that were read.
+    /// Bytes of those batches.
     pub bytes: u64,
     /// Everything that was wrong, in the order of the files.
-    pub damages: Vec<Damage>,
+    pub findings: Vec<Finding>,
+}
+
+impl VerifyReport {
+    fn add(&mut self, batch: &Located) {
+        self.batches += 1;
+        self.records += u64::from(batch.header.record_count());
+        self.bytes += batch.header.size_bytes() as u64;
+    }
+
+    fn damaged(&mut self, damage: Damage) {
+        self.findings.push(Finding::Damaged(damage));
+    }
+}
+
+/// Something that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// No batch is concerned: a file beside the log, or what the files say of each other.
+    Damaged(Damage),
+    /// Bytes of the log cannot be read.
+    Lost(Lost),
+}
+
+impl Finding {
+    /// What is wrong, and where.
+    pub const fn damage(&self) -> &Damage {
+        match self {
+            Self::Damaged(damage) => damage,
+            Self::Lost(lost) => &lost.damage,
+        }
+    }
+
+    /// What cannot be read for it.
+    pub const fn lost(&self) -> Option<&Lost> {
+        match self {
+            Self::Damaged(_) => None,
+            Self::Lost(lost) => Some(lost),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(damage) => damage.fmt(f),
+            Self::Lost(lost) => write!(f, "{}: {lost}", lost.damage),
+        }
+    }
+}
+
+/// Bytes of a log file that cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lost {
+    /// What is wrong where they begin.
+    pub damage: Damage,
+    /// Behind these the next sound batch starts, or the file ends.
+    pub bytes: Range<u64>,
+    /// The offset that should start here.
+    pub first_offset: Offset,
+    /// The one that starts behind it; `None` where neither a seal nor a next segment tells.
+    pub next_offset: Option<Offset>,
+    /// Whether a sound batch follows. Where it does not, nothing led to one: what lies behind the
+    /// damage cannot be told from bytes, because a record may hold what looks like a batch.
+    pub goes_on: bool,
+}
+
+impl fmt::Display for Lost {
+    /// Which bytes and offsets are lost. What is wrong with them is said elsewhere.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Range { start, end } = self.bytes;
+        let first = self.first_offset;
+        match self.next_offset {
+            Some(next) if next > first => write!(f, "offsets {first} to {next} (exclusive)")?,
+            Some(_) => write!(f, "no offsets")?,
+            None => write!(f, "offsets from {first} on")?,
+        }
+        write!(f, " cannot be read, bytes {start} to {end}")?;
+        match self.goes_on {
+            true => Ok(()),
+            false => write!(
+                f,
+                ", the file's end: no index leads behind the damage, and what lies there cannot be \
+                 told from bytes"
+            ),
+        }
+    }
 }
 
 /// Why files could not be inspected.
@@ -92,284 +196,83 @@ pub fn log_files(path: &Path) -> Result<Vec<PathBuf>, InspectError> {
 
 /// What each segment that `path` names holds.
 pub fn segments(path: &Path) -> Result<Vec<SegmentStat>, InspectError> {
-    log_files(path)?.iter().map(|file| Opened::open(file)?.stat()).collect()
+    log_files(path)?.iter().map(|file| LogFile::open(file)?.stat()).collect()
 }
 
-/// Checks every byte of the log files that `path` names, and everything derived from them.
-/// `progress` is told how many bytes have been read so far.
+/// Checks every byte of the log files that `path` names, and everything derived from them. Damage
+/// ends nothing: what is sound behind it is checked and counted too. `progress` is told how many
+/// bytes have been passed so far.
 pub fn verify(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<VerifyReport, InspectError> {
     let mut report = VerifyReport::default();
     if path.is_dir() {
         let folder = Folder::new(path.to_path_buf(), Arc::new(Disk));
-        report.damages.extend(crate::recovery::missing(&folder)?);
+        if let Some(missing) = crate::recovery::missing(&folder)? {
+            report.damaged(missing);
+        }
     }
     let files = match log_files(path) {
         // They are what is missing.
-        Err(InspectError::NoLog(_)) if !report.damages.is_empty() => Vec::new(),
+        Err(InspectError::NoLog(_)) if !report.findings.is_empty() => Vec::new(),
         files => files?,
     };
-    let mut before: Option<(Opened, Offset)> = None;
+    let mut before: Option<(LogFile, Offset)> = None;
+    let mut passed = 0;
     for file in files {
-        let opened = Opened::open(&file)?;
-        if let Some((before, end)) = before.filter(|(_, end)| *end != opened.base) {
-            let next = opened.base;
+        let file = LogFile::open(&file)?;
+        if let Some((before, end)) = before.filter(|(_, end)| *end != file.base()) {
+            let next = file.base();
             let detail = format!("it ends before offset {end}, and the next starts at {next}");
-            report.damages.push(before.damage(before.len, detail));
+            report.damaged(before.damage(before.len(), detail));
         }
-        let end = opened.verify(&mut report, progress)?;
-        before = Some((opened, end));
+        let end = file.verify(&mut report, &mut |position| progress(passed + position))?;
+        passed += file.len();
+        before = Some((file, end));
         report.segments += 1;
     }
     Ok(report)
 }
 
-/// The batches of one log file in order, each with its position, up to the first that is damaged.
-pub fn batches(log_file: &Path) -> Result<Batches, InspectError> {
-    let opened = Opened::open(log_file)?;
-    let walk = opened.walk(Check::Checksums);
-    Ok(Batches { opened, walk, ended: false })
+/// What one log file holds, in order. Ends with the file, or with its first read that fails.
+pub fn pieces(log_file: &Path) -> Result<FilePieces, InspectError> {
+    let file = LogFile::open(log_file)?;
+    let pieces = Pieces::of(&file, Check::Checksums);
+    Ok(FilePieces { file, pieces })
 }
 
-/// See [`batches`].
-pub struct Batches {
-    opened: Opened,
-    walk: BatchWalk,
-    ended: bool,
+/// See [`pieces`].
+pub struct FilePieces {
+    file: LogFile,
+    pieces: Pieces,
 }
 
-/// A step of [`Batches`]: a batch with its position, or why there are no more.
-pub type BatchAt = Result<(u64, RecordBatch), BatchesError>;
-
-/// Why [`Batches`] ends before the file does.
-#[derive(Debug, thiserror::Error)]
-pub enum BatchesError {
-    /// The bytes here are no sound batch.
-    #[error(transparent)]
-    Damaged(#[from] Damage),
-    /// The file could not be read.
-    #[error(transparent)]
-    File(#[from] FileError),
+/// A part of a log file.
+#[derive(Debug)]
+pub enum FilePiece {
+    /// A sound batch where it should be, with its position in bytes.
+    Batch(u64, RecordBatch),
+    /// Bytes that cannot be read.
+    Lost(Lost),
 }
 
-impl Iterator for Batches {
-    type Item = BatchAt;
+impl Iterator for FilePieces {
+    type Item = Result<FilePiece, FileError>;
 
-    fn next(&mut self) -> Option<BatchAt> {
-        if self.ended {
-            return None;
-        }
-        let step = match self.walk.next() {
-            Ok(None) => return None,
-            Ok(Some(located)) => self.opened.read(&located),
-            Err(WalkError::Damaged(damage)) => match self.opened.ends_with_room(damage.position) {
-                Ok(true) => return None,
-                Ok(false) => Err(damage.into()),
-                Err(error) => Err(error.into()),
-            },
-            Err(WalkError::File(error)) => Err(error.into()),
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = match self.pieces.next().transpose()? {
+            Ok(Piece::Lost(lost)) => Ok(FilePiece::Lost(lost)),
+            Ok(Piece::Batch(located)) => self.file.read(&located).map(|read| match read {
+                Ok(batch) => FilePiece::Batch(located.position, batch),
+                Err(lost) => FilePiece::Lost(lost),
+            }),
+            Err(error) => Err(error),
         };
-        self.ended = step.is_err();
         Some(step)
     }
-}
-
-/// How much is compared with zeros at a time.
-const ROOM_CHUNK_BYTES: usize = 64 << 10;
-
-/// One log file, open to read.
-struct Opened {
-    folder: Folder,
-    path: PathBuf,
-    base: Offset,
-    file: Arc<dyn crate::io::File>,
-    len: u64,
 }
 
 fn base_offset(name: &str) -> Option<Offset> {
     match FileName::parse(name) {
         Some(FileName::Log(offset)) => Some(offset),
         _ => None,
-    }
-}
-
-impl Opened {
-    fn open(path: &Path) -> Result<Self, InspectError> {
-        let no_log = || InspectError::NoLog(path.to_path_buf());
-        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(no_log)?;
-        let base = base_offset(name).ok_or_else(no_log)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let folder = Folder::new(parent.unwrap_or(Path::new(".")).to_path_buf(), Arc::new(Disk));
-        let file = folder.open(&FileName::Log(base), OpenMode::Read)?;
-        let len = file.len().map_err(failed("read", path.to_path_buf()))?;
-        Ok(Self { folder, path: path.to_path_buf(), base, file, len })
-    }
-
-    fn walk(&self, check: Check) -> BatchWalk {
-        BatchWalk::new(Arc::clone(&self.file), self.path.clone(), check, 0, self.len)
-            .expecting(self.base)
-    }
-
-    fn read(&self, located: &Located) -> BatchAt {
-        let mut bytes = vec![0; located.header.size_bytes()];
-        self.file
-            .read_exact_at(&mut bytes, located.position)
-            .map_err(failed("read", self.path.clone()))?;
-        match RecordBatch::parse(bytes.into()) {
-            Ok(batch) => Ok((located.position, batch)),
-            Err(error) => Err(self.damage(located.position, error.to_string()).into()),
-        }
-    }
-
-    fn stat(&self) -> Result<SegmentStat, InspectError> {
-        let mut walk = self.walk(Check::Headers);
-        let mut stat = SegmentStat {
-            log_file: self.path.clone(),
-            base_offset: self.base,
-            next_offset: self.base,
-            log_bytes: self.len,
-            sound_bytes: 0,
-            batches: 0,
-            records: 0,
-            max_timestamp: None,
-            index_bytes: [
-                self.derived(&FileName::Index(self.base))?.map(|bytes| bytes.len() as u64),
-                self.derived(&FileName::TimeIndex(self.base))?.map(|bytes| bytes.len() as u64),
-                self.derived(&FileName::TxnIndex(self.base))?.map(|bytes| bytes.len() as u64),
-            ],
-            sealed: Seal::read(&self.folder, self.base)?.is_some(),
-        };
-        loop {
-            match walk.next() {
-                Ok(Some(batch)) => {
-                    stat.batches += 1;
-                    stat.records += u64::from(batch.header.record_count());
-                    stat.next_offset = batch.header.next_offset();
-                    stat.sound_bytes = walk.position();
-                    stat.max_timestamp = stat.max_timestamp.max(Some(batch.header.max_timestamp()));
-                }
-                Ok(None) | Err(WalkError::Damaged(_)) => return Ok(stat),
-                Err(WalkError::File(error)) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Checks this segment; returns the offset that the next one must start at.
-    fn verify(
-        &self,
-        report: &mut VerifyReport,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<Offset, InspectError> {
-        let mut walk = self.walk(Check::Checksums).with_read_crc();
-        let seal = self.verify_seal(report)?;
-        let sealed_bytes = seal.map_or(0, |seal| seal.log_bytes);
-        let mut next_offset = self.base;
-        let before = report.bytes;
-        let whole = loop {
-            match walk.next() {
-                Ok(Some(batch)) => {
-                    report.batches += 1;
-                    report.records += u64::from(batch.header.record_count());
-                    next_offset = batch.header.next_offset();
-                    report.bytes = before + walk.position();
-                    progress(report.bytes);
-                }
-                Ok(None) => break true,
-                Err(WalkError::Damaged(damage)) => {
-                    // What was sealed has no room.
-                    let is_room =
-                        damage.position >= sealed_bytes && self.ends_with_room(damage.position)?;
-                    if !is_room {
-                        report.damages.push(damage);
-                    }
-                    break false;
-                }
-                Err(WalkError::File(error)) => return Err(error.into()),
-            }
-        };
-        if let Some(seal) = seal {
-            if seal.log_bytes != self.len || whole && seal.log_crc != walk.read_crc() {
-                report.damages.push(self.damage(0, "size or CRC-32 differ from the seal".into()));
-            }
-            next_offset = seal.next_offset;
-        }
-        self.verify_indexes(seal.map(|seal| seal.indexes), report)?;
-        Ok(next_offset)
-    }
-
-    /// Whether only zeros follow byte `start`: room that a log which was not closed had made ahead.
-    fn ends_with_room(&self, mut start: u64) -> Result<bool, FileError> {
-        let mut chunk = vec![0; ROOM_CHUNK_BYTES];
-        while start < self.len {
-            let read =
-                self.file.read_at(&mut chunk, start).map_err(failed("read", self.path.clone()))?;
-            if read == 0 || chunk[..read].iter().any(|byte| *byte != 0) {
-                return Ok(read == 0);
-            }
-            start += read as u64;
-        }
-        Ok(true)
-    }
-
-    fn verify_seal(&self, report: &mut VerifyReport) -> Result<Option<Seal>, InspectError> {
-        let Some(bytes) = self.derived(&FileName::Seal(self.base))? else {
-            return Ok(None);
-        };
-        Ok(Seal::decode(&bytes)
-            .map_err(|error: CheckpointDamage| {
-                report
-                    .damages
-                    .push(self.derived_damage(&FileName::Seal(self.base), error.to_string()));
-            })
-            .ok())
-    }
-
-    fn verify_indexes(
-        &self,
-        sums: Option<IndexSums>,
-        report: &mut VerifyReport,
-    ) -> Result<(), InspectError> {
-        let mut found = |file: FileName, result: Result<(), String>| {
-            if let Err(detail) = result {
-                report.damages.push(self.derived_damage(&file, detail));
-            }
-        };
-        if let Some(sums) = sums
-            && Indexes::read(&self.folder, self.base, &sums)?.is_none()
-        {
-            let detail = "an index does not hold what the seal says".to_owned();
-            found(FileName::Seal(self.base), Err(detail));
-        }
-        if let Some(bytes) = self.derived(&FileName::Index(self.base))? {
-            let parsed = OffsetIndex::parse(self.base, bytes.into(), self.len);
-            found(FileName::Index(self.base), parsed.map(drop).map_err(|error| error.to_string()));
-        }
-        if let Some(bytes) = self.derived(&FileName::TimeIndex(self.base))? {
-            let parsed = TimeIndex::parse(self.base, bytes.into());
-            found(
-                FileName::TimeIndex(self.base),
-                parsed.map(drop).map_err(|error| error.to_string()),
-            );
-        }
-        if let Some(bytes) = self.derived(&FileName::TxnIndex(self.base))? {
-            let parsed = TxnIndex::parse(self.base, bytes.into());
-            found(
-                FileName::TxnIndex(self.base),
-                parsed.map(drop).map_err(|error| error.to_string()),
-            );
-        }
-        Ok(())
-    }
-
-    /// The whole of a derived file; each is far smaller than the log that it belongs to.
-    fn derived(&self, file: &FileName) -> Result<Option<Vec<u8>>, FileError> {
-        self.folder.read(file, 1 << 30)
-    }
-
-    fn damage(&self, position: u64, detail: String) -> Damage {
-        Damage { file: self.path.clone(), position, detail }
-    }
-
-    fn derived_damage(&self, file: &FileName, detail: String) -> Damage {
-        Damage { file: self.folder.path_of(file), position: 0, detail }
     }
 }

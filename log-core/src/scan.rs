@@ -22,7 +22,7 @@ use crate::error::{Damage, FileError, ReadError};
 use crate::log::Inner;
 use crate::offsets::Tail;
 use crate::read::{read_batch, segment_end};
-use crate::segment::{BatchWalk, Check, Located, Segment, WalkError};
+use crate::segment::{BatchWalk, Check, Located, Segment, WalkError, sound_behind};
 
 /// What a scan comes upon next.
 #[derive(Debug)]
@@ -148,7 +148,10 @@ impl Scan {
     /// Passes over damage to the next batch that is sound.
     fn lose(&mut self, here: Here, damage: Damage) -> Result<LostRange, FileError> {
         let Here { segment, limit, expected, .. } = here;
-        let resume = resume_behind(&segment, damage.position, limit, expected)?;
+        let missed = expected..segment.next_offset();
+        let indexed = segment.sound_after(damage.position, limit);
+        let walk = |check, start| segment.walk(check, start, limit);
+        let resume = sound_behind(damage.position, missed, indexed, walk)?;
         let end = match resume {
             Some(located) => located.header.base_offset(),
             None => segment.next_offset().min(self.end.offset).max(expected),
@@ -209,37 +212,6 @@ impl Here {
                 FileError { operation: "read", file: self.segment.log_path(), source }
             }
         }
-    }
-}
-
-/// The first batch behind damage that is sound: the one where the damaged one says that it ends,
-/// or one that the index knows. What lies in between is not searched, because a record may hold
-/// what looks like a batch.
-fn resume_behind(
-    segment: &Segment,
-    damaged: u64,
-    limit: u64,
-    expected: Offset,
-) -> Result<Option<Located>, FileError> {
-    let sound = |start| -> Result<Option<Located>, FileError> {
-        let walk = segment.walk(Check::Checksums, start, limit)?;
-        sound_or_none(walk.bounded(segment.next_offset()).next())
-    };
-    let here = sound_or_none(segment.walk(Check::Headers, damaged, limit)?.next())?;
-    let behind = match here {
-        Some(here) => sound(damaged + here.header.size_bytes() as u64)?,
-        None => None,
-    };
-    let known = [behind, segment.sound_after(damaged, limit)].into_iter().flatten();
-    let later = known.filter(|batch| batch.header.base_offset() > expected);
-    Ok(later.min_by_key(|batch| batch.header.base_offset()))
-}
-
-fn sound_or_none(step: Result<Option<Located>, WalkError>) -> Result<Option<Located>, FileError> {
-    match step {
-        Ok(found) => Ok(found),
-        Err(WalkError::Damaged(_)) => Ok(None),
-        Err(WalkError::File(error)) => Err(error),
     }
 }
 

@@ -191,7 +191,8 @@ impl Left {
 /// What a person is told of who looks at the folder with nobody using it.
 fn check_verified(home: &Home, case: &Case, touched: &[Stored]) {
     let report = inspect::verify(&home.folder(), &mut |_| {}).unwrap();
-    let is_named = |name: &str| report.damages.iter().any(|damage| damage.file.ends_with(name));
+    let is_named =
+        |name: &str| report.findings.iter().any(|found| found.damage().file.ends_with(name));
     for batch in touched {
         let in_epoch = matches!(case.damage, Damage::Flip { bit }
             if (12..16).contains(&(bit / 8 - batch.bytes.start)));

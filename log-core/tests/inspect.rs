@@ -5,8 +5,9 @@
 mod common;
 
 use common::{Home, NOW, data, producer};
-use log_core::inspect::{self, InspectError, VerifyReport};
+use log_core::inspect::{self, FilePiece, InspectError, Lost, VerifyReport};
 use log_core::record::EndTxnKind;
+use log_core::{Damage, LogConfig};
 
 fn segments() -> Home {
     let home = Home::small();
@@ -25,15 +26,19 @@ fn segments() -> Home {
 fn verify(home: &Home) -> VerifyReport {
     let mut read = 0;
     let report = inspect::verify(&home.folder(), &mut |bytes| read = bytes).unwrap();
-    assert_eq!(read, report.bytes);
+    assert!(read >= report.bytes, "of {} bytes {read} were passed", report.bytes);
     report
+}
+
+fn found_in(home: &Home) -> Vec<Damage> {
+    verify(home).findings.iter().map(|found| found.damage().clone()).collect()
 }
 
 #[test]
 fn a_sound_log_is_found_sound_whether_it_was_closed_or_not() {
     let home = segments();
     let report = verify(&home);
-    assert_eq!((report.damages.len(), report.batches, report.records), (0, 10, 19));
+    assert_eq!((report.findings.len(), report.batches, report.records), (0, 10, 19));
     let stats = inspect::segments(&home.folder()).unwrap();
     assert_eq!(stats.len(), report.segments);
     assert_eq!(stats.iter().map(|stat| stat.records).sum::<u64>(), 19);
@@ -43,9 +48,9 @@ fn a_sound_log_is_found_sound_whether_it_was_closed_or_not() {
     let log = home.open();
     log.put_durable(&data("more", 1));
     log.crash();
-    assert_eq!(verify(&home).damages, []);
+    assert_eq!(found_in(&home), []);
     let last = home.folder().join(home.last_log());
-    assert!(inspect::batches(&last).unwrap().all(|batch| batch.is_ok()));
+    assert!(pieces(&last).1.is_empty(), "and it is no damage");
     let stat = inspect::segments(&last).unwrap().remove(0);
     assert!(stat.sound_bytes < stat.log_bytes, "there is room behind the last batch");
 }
@@ -65,11 +70,11 @@ fn each_damaged_byte_of_a_closed_log_is_found() {
             let mut damaged = bytes.clone();
             damaged[position] ^= 1 << (position % 8);
             home.put(name, &damaged);
-            assert!(!verify(&home).damages.is_empty(), "{name}, byte {position}");
+            assert!(!found_in(&home).is_empty(), "{name}, byte {position}");
         }
         home.put(name, bytes);
     }
-    assert_eq!(verify(&home).damages, []);
+    assert_eq!(found_in(&home), []);
 }
 
 #[test]
@@ -78,12 +83,12 @@ fn what_is_missing_is_found() {
     let whole = common::contents(&home.folder());
     let logs = home.names_with(".log");
     home.remove(&logs[1]);
-    assert_eq!(verify(&home).damages.len(), 1, "a segment");
+    assert_eq!(found_in(&home).len(), 1, "a segment");
     home.restore(&whole);
     home.put(&logs[1], &whole[&logs[1]][..100]);
-    assert!(!verify(&home).damages.is_empty(), "the end of a segment");
+    assert!(!found_in(&home).is_empty(), "the end of a segment");
     home.restore(&whole);
-    assert_eq!(verify(&home).damages, []);
+    assert_eq!(found_in(&home), []);
 }
 
 #[test]
@@ -92,16 +97,101 @@ fn what_was_synced_and_is_in_no_log_file_is_found() {
     let whole = common::contents(&home.folder());
     let (first, last) = (&home.names_with(".log")[0], &home.last_log());
     home.put(last, b"");
-    let damages = verify(&home).damages;
+    let damages = found_in(&home);
     assert!(matches!(&damages[..], [damage, ..] if damage.file.ends_with(last)), "{damages:?}");
     home.restore(&whole);
     home.names_with(".log").iter().for_each(|log| home.remove(log));
-    let damages = verify(&home).damages;
+    let damages = found_in(&home);
     assert!(matches!(&damages[..], [damage] if damage.file.ends_with(first)), "{damages:?}");
     home.restore(&whole);
     home.put("log-start", &whole[first]);
-    let damages = verify(&home).damages;
+    let damages = found_in(&home);
     assert!(matches!(&damages[..], [damage] if damage.file.ends_with("log-start")), "{damages:?}");
+}
+
+/// A sealed segment of nine batches of two records each, and the last one.
+fn sealed_segment() -> (Home, String) {
+    let home = Home::with(LogConfig { segment_bytes: 4000, ..common::small_segments() });
+    let log = home.open();
+    for n in 0..12 {
+        log.put_durable(&data(format!("n{n}"), 2).padded(150));
+    }
+    log.flush().unwrap();
+    log.tick();
+    log.stop();
+    let first = home.names_with(".log").remove(0);
+    assert!(home.names().contains(&first.replace(".log", ".seal")));
+    (home, first)
+}
+
+/// Where sound batches start, with their first offsets; and what is lost.
+fn pieces(file: &std::path::Path) -> (Vec<(u64, i64)>, Vec<Lost>) {
+    let (mut sound, mut lost) = (Vec::new(), Vec::new());
+    for piece in inspect::pieces(file).unwrap() {
+        match piece.unwrap() {
+            FilePiece::Batch(position, batch) => {
+                sound.push((position, batch.header().base_offset().get()));
+            }
+            FilePiece::Lost(found) => lost.push(found),
+        }
+    }
+    (sound, lost)
+}
+
+fn bounds(lost: &Lost) -> (u64, u64, i64, Option<i64>) {
+    let next = lost.next_offset.map(|next| next.get());
+    (lost.bytes.start, lost.bytes.end, lost.first_offset.get(), next)
+}
+
+#[test]
+fn every_damage_is_found_and_what_is_sound_behind_it_is_counted() {
+    let (home, first) = sealed_segment();
+    let file = home.folder().join(&first);
+    let whole = home.bytes_of(&first);
+    let (sound, none) = pieces(&file);
+    assert!(sound.len() > 7 && none.is_empty(), "{sound:?}");
+    let all = verify(&home);
+    let mut damaged = whole.clone();
+    // A record, a length, and all of a batch.
+    damaged[sound[1].0 as usize + 100] ^= 1;
+    damaged[sound[3].0 as usize + 8] ^= 1;
+    damaged[sound[5].0 as usize..sound[6].0 as usize].fill(0);
+    home.put(&first, &damaged);
+    let expected = [1, 3, 5].map(|number| {
+        let (start, next) = (sound[number], sound[number + 1]);
+        (start.0, next.0, start.1, Some(next.1))
+    });
+    let (left, lost) = pieces(&file);
+    assert_eq!(left.len(), sound.len() - 3);
+    assert_eq!(lost.iter().map(bounds).collect::<Vec<_>>(), expected);
+    let report = verify(&home);
+    assert_eq!((report.batches, report.records), (all.batches - 3, all.records - 6));
+    let found: Vec<_> = report.findings.iter().filter_map(|found| found.lost()).collect();
+    assert_eq!(found.into_iter().map(bounds).collect::<Vec<_>>(), expected);
+    let said = report.findings[0].to_string();
+    assert!(said.contains(&first) && said.contains("offsets 2 to 4"), "{said}");
+    let stat = inspect::segments(&file).unwrap().remove(0);
+    assert_eq!(stat.batches as usize, sound.len() - 2, "a look at headers misses the record alone");
+}
+
+#[test]
+fn without_an_index_what_lies_behind_a_broken_length_is_said_to_be_unknown() {
+    let (home, first) = sealed_segment();
+    let file = home.folder().join(&first);
+    let (sound, _) = pieces(&file);
+    let len = home.bytes_of(&first).len() as u64;
+    let mut damaged = home.bytes_of(&first);
+    damaged[sound[3].0 as usize + 8] ^= 1;
+    home.put(&first, &damaged);
+    home.remove(&first.replace(".log", ".index"));
+    let (left, lost) = pieces(&file);
+    assert_eq!((left.len(), lost.len()), (3, 1));
+    let end = inspect::segments(&file).unwrap()[0].next_offset.get();
+    assert_eq!(bounds(&lost[0]), (sound[3].0, len, sound[3].1, Some(end)), "the seal knows it");
+    let said = lost[0].to_string();
+    assert!(said.contains("cannot be told from bytes"), "{said}");
+    home.names().iter().filter(|name| **name != first).for_each(|name| home.remove(name));
+    assert_eq!(bounds(&pieces(&file).1[0]).3, None, "of a file alone nobody knows it");
 }
 
 #[test]

@@ -6,8 +6,11 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use log_core::inspect::{self, InspectError, SegmentStat, VerifyReport};
-use log_proto::record::{BatchHeader, RecordBatch, TimestampType};
+use log_core::{
+    Damage,
+    inspect::{self, FilePiece, Finding, InspectError, Lost, SegmentStat, VerifyReport},
+};
+use log_proto::record::{BatchError, BatchHeader, Record, RecordBatch, TimestampType};
 use serde_json::{Value, json};
 
 use crate::{
@@ -36,6 +39,8 @@ pub(super) struct SegmentArgs {
 enum SegmentCommand {
     /// Print every batch, one a line
     #[command(after_help = "\
+What cannot be read has a line in its place, and the exit code is 1 then.
+
 Examples:
   cairn segment dump data/topics/events-0
   cairn segment dump data/topics/events-0/00000000000000000000.log --records
@@ -47,8 +52,11 @@ Examples:
         #[arg(long)]
         records: bool,
     },
-    /// Check every byte, in each segment up to the first that is damaged; the exit code is 1 then
+    /// Check every byte; the exit code is 1 if any is damaged
     #[command(after_help = "\
+Each damage is named by file and byte, with the bytes and offsets that cannot be read for it.
+What is sound behind it is counted.
+
 Examples:
   cairn segment verify data
   cairn segment verify data/topics/events-0 --json")]
@@ -153,45 +161,98 @@ enum Detail {
 const EXPANDED_BYTES_MAX: usize = 1 << 30;
 
 fn dump(paths: &Paths, detail: Detail) -> Result<()> {
-    let mut out = output::stream();
-    let mut damaged = None;
+    let mut dump = Dump {
+        out: output::stream(),
+        detail,
+        style: paths.style.style(),
+        unread: Unread::default(),
+    };
     for log in paths.logs()? {
         for file in inspect::log_files(&log)? {
-            damaged = damaged.or(dump_file(&mut out, &file, detail, paths.style.style())?);
+            dump.file(&file)?;
         }
     }
-    out.flush()?;
-    damaged.map_or(Ok(()), |damage| Err(CliError::new(damage)))
+    dump.out.flush()?;
+    let Unread { count, first } = dump.unread;
+    first.map_or(Ok(()), |first| {
+        let places = counted(count, "place");
+        Err(CliError::new(format!("{places} could not be read, first {first}")))
+    })
 }
 
-/// Returns what ended the dump before the file did.
-fn dump_file(
-    out: &mut impl Write,
-    file: &Path,
+/// Places that could not be read.
+#[derive(Default)]
+struct Unread {
+    count: u64,
+    first: Option<Damage>,
+}
+
+impl Unread {
+    fn add(&mut self, damage: Damage) {
+        self.count += 1;
+        self.first.get_or_insert(damage);
+    }
+}
+
+/// A dump on its way.
+struct Dump<W> {
+    out: W,
     detail: Detail,
     style: Style,
-) -> Result<Option<String>> {
-    if style == Style::Text {
-        writeln!(out, "{}", file.display())?;
-    }
-    for step in inspect::batches(file)? {
-        let (position, batch) = match step {
-            Ok(step) => step,
-            Err(error) => return Ok(Some(error.to_string())),
-        };
-        match style {
-            Style::Json => writeln!(out, "{}", batch_json(file, position, &batch, detail)?)?,
-            Style::Text => dump_text(out, position, &batch, detail)?,
-        }
-    }
-    Ok(None)
+    unread: Unread,
 }
+
+impl<W: Write> Dump<W> {
+    fn file(&mut self, file: &Path) -> Result<()> {
+        if self.style == Style::Text {
+            writeln!(self.out, "{}", file.display())?;
+        }
+        for piece in inspect::pieces(file)? {
+            match piece.map_err(CliError::from_error)? {
+                FilePiece::Batch(position, batch) => self.batch(file, position, &batch)?,
+                FilePiece::Lost(lost) => self.lost(&lost)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, file: &Path, position: u64, batch: &RecordBatch) -> Result<()> {
+        let records = match self.detail {
+            Detail::Batches => None,
+            Detail::Records => Some(records(batch)),
+        };
+        if let Some(Err(error)) = &records {
+            let (file, detail) = (file.to_path_buf(), error.to_string());
+            self.unread.add(Damage { file, position, detail });
+        }
+        match self.style {
+            Style::Json => writeln!(self.out, "{}", batch_json(file, position, batch, records))?,
+            Style::Text => dump_text(&mut self.out, position, batch, records)?,
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, lost: &Lost) -> Result<()> {
+        self.unread.add(lost.damage.clone());
+        match self.style {
+            Style::Json => writeln!(self.out, "{}", lost_json(lost))?,
+            Style::Text => {
+                let (position, detail) = (lost.damage.position, &lost.damage.detail);
+                writeln!(self.out, "  {position:>12}  DAMAGED  {detail}: {lost}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A batch's records, or why they cannot be read although its checksum is right.
+type Records = std::result::Result<Vec<Record>, BatchError>;
 
 fn dump_text(
     out: &mut impl Write,
     position: u64,
     batch: &RecordBatch,
-    detail: Detail,
+    records: Option<Records>,
 ) -> Result<()> {
     let header = batch.header();
     write!(
@@ -214,27 +275,26 @@ fn dump_text(
         write!(out, "  {flag}")?;
     }
     writeln!(out)?;
-    if detail == Detail::Records {
-        for record in records(batch)? {
-            writeln!(
-                out,
-                "    {}  {}  key {}  value {}",
-                header.offset_of(&record),
-                rfc3339::show(header.timestamp_of(&record)),
-                shown(record.key.as_deref()),
-                shown(record.value.as_deref()),
-            )?;
-        }
+    match records {
+        None => Ok(()),
+        Some(Err(error)) => Ok(writeln!(out, "    DAMAGED  its records cannot be read: {error}")?),
+        Some(Ok(records)) => records.iter().try_for_each(|record| record_text(out, header, record)),
     }
-    Ok(())
 }
 
-fn records(batch: &RecordBatch) -> Result<Vec<log_proto::record::Record>> {
-    let read = || batch.records(EXPANDED_BYTES_MAX)?.collect::<std::result::Result<_, _>>();
-    read().map_err(|error: log_proto::record::BatchError| {
-        let offset = batch.header().base_offset();
-        CliError::new(format!("the batch at offset {offset} cannot be read: {error}"))
-    })
+fn record_text(out: &mut impl Write, header: &BatchHeader, record: &Record) -> Result<()> {
+    Ok(writeln!(
+        out,
+        "    {}  {}  key {}  value {}",
+        header.offset_of(record),
+        rfc3339::show(header.timestamp_of(record)),
+        shown(record.key.as_deref()),
+        shown(record.value.as_deref()),
+    )?)
+}
+
+fn records(batch: &RecordBatch) -> Records {
+    batch.records(EXPANDED_BYTES_MAX)?.collect()
 }
 
 fn flags(header: &BatchHeader) -> impl Iterator<Item = &'static str> {
@@ -251,7 +311,7 @@ fn shown(bytes: Option<&[u8]>) -> String {
     bytes.map_or_else(|| "null".to_owned(), |bytes| format!("\"{}\"", bytes.escape_ascii()))
 }
 
-fn batch_json(file: &Path, position: u64, batch: &RecordBatch, detail: Detail) -> Result<Value> {
+fn batch_json(file: &Path, position: u64, batch: &RecordBatch, records: Option<Records>) -> Value {
     let header = batch.header();
     let mut object = json!({
         "file": file.display().to_string(),
@@ -270,19 +330,39 @@ fn batch_json(file: &Path, position: u64, batch: &RecordBatch, detail: Detail) -
         "flags": flags(header).collect::<Vec<_>>(),
         "crc": header.crc(),
     });
-    if detail == Detail::Records {
-        let record = |record: log_proto::record::Record| {
-            json!({
-                "offset": header.offset_of(&record).get(),
-                "timestamp": header.timestamp_of(&record).get(),
-                "key": record.key.map(|key| key.escape_ascii().to_string()),
-                "value": record.value.map(|value| value.escape_ascii().to_string()),
-                "headers": record.headers.len(),
-            })
-        };
-        object["record_list"] = records(batch)?.into_iter().map(record).collect();
+    match records {
+        None => {}
+        Some(Err(error)) => object["damage"] = error.to_string().into(),
+        Some(Ok(records)) => {
+            object["record_list"] =
+                records.iter().map(|record| record_json(header, record)).collect();
+        }
     }
-    Ok(object)
+    object
+}
+
+fn record_json(header: &BatchHeader, record: &Record) -> Value {
+    let text =
+        |bytes: &Option<_>| bytes.as_deref().map(|bytes: &[u8]| bytes.escape_ascii().to_string());
+    json!({
+        "offset": header.offset_of(record).get(),
+        "timestamp": header.timestamp_of(record).get(),
+        "key": text(&record.key),
+        "value": text(&record.value),
+        "headers": record.headers.len(),
+    })
+}
+
+/// In a dump and in a verdict.
+fn lost_json(lost: &Lost) -> Value {
+    let mut object = damage_json(&lost.damage);
+    object["lost"] = json!({
+        "end_position": lost.bytes.end,
+        "first_offset": lost.first_offset.get(),
+        "next_offset": lost.next_offset.map(|offset| offset.get()),
+        "goes_on": lost.goes_on,
+    });
+    object
 }
 
 fn verify(paths: &Paths) -> Result<()> {
@@ -300,7 +380,7 @@ fn verify(paths: &Paths) -> Result<()> {
         Style::Json => output::json(&reports.iter().map(report_json).collect())?,
         Style::Text => reports.iter().try_for_each(report_text)?,
     }
-    match reports.iter().map(|(_, report)| report.damages.len()).sum::<usize>() {
+    match reports.iter().map(|(_, report)| report.findings.len()).sum::<usize>() {
         0 => Ok(()),
         damages => Err(CliError::new(format!("found {}", counted(damages as u64, "damage")))),
     }
@@ -312,7 +392,7 @@ fn log_bytes(log: &Path) -> Result<u64> {
 }
 
 fn report_text((log, report): &(PathBuf, VerifyReport)) -> Result<()> {
-    let verdict = if report.damages.is_empty() { "sound" } else { "DAMAGED" };
+    let verdict = if report.findings.is_empty() { "sound" } else { "DAMAGED" };
     output::line(&format!(
         "{}: {verdict}, {}, {}, {}, {}",
         log.display(),
@@ -321,16 +401,13 @@ fn report_text((log, report): &(PathBuf, VerifyReport)) -> Result<()> {
         counted(report.records, "record"),
         show_bytes(report.bytes),
     ))?;
-    report.damages.iter().try_for_each(|damage| output::line(&format!("  {damage}")))
+    report.findings.iter().try_for_each(|found| output::line(&format!("  {found}")))
 }
 
 fn report_json((log, report): &(PathBuf, VerifyReport)) -> Value {
-    let damage = |damage: &log_core::Damage| {
-        json!({
-            "file": damage.file.display().to_string(),
-            "position": damage.position,
-            "detail": damage.detail,
-        })
+    let finding = |found: &Finding| match found {
+        Finding::Damaged(damage) => damage_json(damage),
+        Finding::Lost(lost) => lost_json(lost),
     };
     json!({
         "path": log.display().to_string(),
@@ -338,7 +415,15 @@ fn report_json((log, report): &(PathBuf, VerifyReport)) -> Value {
         "batches": report.batches,
         "records": report.records,
         "bytes": report.bytes,
-        "damages": report.damages.iter().map(damage).collect::<Vec<_>>(),
+        "damages": report.findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}
+
+fn damage_json(damage: &Damage) -> Value {
+    json!({
+        "file": damage.file.display().to_string(),
+        "position": damage.position,
+        "detail": damage.detail,
     })
 }
 

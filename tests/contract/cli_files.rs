@@ -141,6 +141,9 @@ fn one_flipped_bit_is_found_and_named() {
     logs.retain(|entry| entry.file_name().to_string_lossy().ends_with(".log"));
     logs.sort_by_key(fs::DirEntry::file_name);
     let folder = data.path().display().to_string();
+    let whole = parsed(&good(segment(&["verify", &folder, "--json"])));
+    let records = whole.as_array().expect("a list").iter();
+    let records: u64 = records.filter_map(|report| report["records"].as_u64()).sum();
     for (index, at) in [(0, 5000), (1, 300_000)] {
         let file = logs[index].path();
         let sound = fs::read(&file).expect("a file");
@@ -163,8 +166,24 @@ fn one_flipped_bit_is_found_and_named() {
         assert_eq!(text.status.code(), Some(1));
         let text = String::from_utf8_lossy(&text.stdout).into_owned();
         assert!(text.contains("DAMAGED") && text.contains(&position.to_string()), "{text}");
-        let said = String::from_utf8_lossy(&segment(&["dump", &folder]).stderr).into_owned();
-        assert!(said.contains(&file.display().to_string()), "a dump stops at it: {said}");
+        let lost = &damage["lost"];
+        assert!(lost["goes_on"].as_bool().expect("a yes or no"), "{damage}");
+        let [first, next] =
+            ["first_offset", "next_offset"].map(|at| lost[at].as_u64().expect("an offset"));
+        let sum = |field: &str| {
+            let reports = reports.as_array().expect("a list").iter();
+            reports.filter_map(|report| report[field].as_u64()).sum::<u64>()
+        };
+        assert_eq!(sum("records"), records - (next - first), "all others are counted");
+        let dump = segment(&["dump", &folder, "--json"]);
+        assert_eq!(dump.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&dump.stderr).into_owned();
+        assert!(said.contains(&file.display().to_string()), "{said}");
+        let lines = dump.stdout.trim_ascii_end().split(|byte| *byte == b'\n').map(parsed);
+        let (places, batches): (Vec<Value>, Vec<Value>) =
+            lines.partition(|line| line["lost"].is_object());
+        assert_eq!(places, std::slice::from_ref(damage), "in its place");
+        assert_eq!(batches.len() as u64, sum("batches"));
         fs::write(&file, sound).expect("room on the disk");
     }
     good(segment(&["verify", &folder]));
@@ -183,10 +202,9 @@ fn a_damaged_batch_costs_its_own_records_only() {
     let mut bytes = fs::read(&file).expect("a file");
     bytes[300_000] ^= 0x40;
     fs::write(&file, bytes).expect("room on the disk");
-    let verified = segment(&["dump", &file.display().to_string(), "--json"]);
-    let mut from_last = verified.stdout.trim_ascii_end().rsplit(|byte| *byte == b'\n');
-    let last_sound = parsed(from_last.next().expect("sound batches lie before it"));
-    let damaged = last_sound["last_offset"].as_u64().expect("an offset") + 1;
+    let verified = segment(&["verify", &file.display().to_string(), "--json"]);
+    let lost = &parsed(&verified.stdout)[0]["damages"][0]["lost"];
+    let damaged = lost["first_offset"].as_u64().expect("an offset");
     let broker = Broker::start(data.path());
     let before = run(&broker, &["consume", "t", "--format", "%o\n"], b"");
     assert_eq!(before.status.code(), Some(1));
@@ -194,7 +212,7 @@ fn a_damaged_batch_costs_its_own_records_only() {
     assert!(said.contains("t-0") && said.contains(&file.display().to_string()), "{said}");
     let rest = said.split("records from offset ").nth(1).expect("it says how to go on");
     let next: u64 = rest.split(' ').next().expect("a word").parse().expect("an offset");
-    assert!(next > damaged, "{said}");
+    assert!(next > damaged && lost["next_offset"] == next, "{said}");
     let before = String::from_utf8_lossy(&before.stdout).lines().count() as u64;
     assert_eq!(before, damaged, "everything before it is there");
     let from = ["consume", "t", "--from", &next.to_string(), "--format", "%v"];

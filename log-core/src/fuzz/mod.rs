@@ -91,7 +91,7 @@ fn index(bytes: &[u8]) {
         return;
     };
     assert_eq!(index.as_bytes(), bytes);
-    let entries = index.entries_after(0);
+    let entries: Vec<_> = index.entries_after(0).collect();
     assert!(entries.windows(2).all(|pair| pair[0].last_offset < pair[1].last_offset));
     if let Some(last) = index.last() {
         assert_eq!(index.floor(last.last_offset), Some(last));

@@ -10,7 +10,7 @@ mod offset;
 mod time;
 mod txn;
 
-pub(crate) use offset::OffsetIndex;
+pub(crate) use offset::{IndexEntry, OffsetIndex};
 pub(crate) use time::TimeIndex;
 pub use txn::AbortedTxn;
 pub(crate) use txn::{SearchEnd, TxnIndex, TxnSearch};

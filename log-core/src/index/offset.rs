@@ -111,10 +111,11 @@ impl OffsetIndex {
     }
 
     /// The indexed batches that begin behind byte `position`, nearest first.
-    pub(crate) fn entries_after(&self, position: u64) -> Vec<IndexEntry> {
-        let entries = self.entries.as_slice().iter().map(Stored::decode);
-        let behind = entries.filter(|stored| u64::from(stored.start()) > position);
-        behind.map(|stored| stored.absolute(self.base_offset)).collect()
+    pub(crate) fn entries_after(&self, position: u64) -> impl Iterator<Item = IndexEntry> {
+        let before =
+            self.entries.count_while(|entry| u64::from(Stored::decode(entry).start()) <= position);
+        let behind = self.entries.as_slice()[before..].iter().map(Stored::decode);
+        behind.map(|stored| stored.absolute(self.base_offset))
     }
 
     /// The last entry.
@@ -332,7 +333,7 @@ mod tests {
                 let starts = index.entries.as_slice().iter().map(|entry| Stored::decode(entry).start());
                 let floor = starts.take_while(|start| *start <= probe).max().map(u64::from);
                 prop_assert_eq!(index.floor_position(probe.into()), floor);
-                let after = index.entries_after(probe.into());
+                let after: Vec<_> = index.entries_after(probe.into()).collect();
                 prop_assert!(after.iter().all(|entry| entry.position > probe));
                 let before = index.as_bytes().len() / ENTRY_BYTES - after.len();
                 prop_assert_eq!(before == 0, floor.is_none());

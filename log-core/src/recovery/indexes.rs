@@ -103,8 +103,8 @@ impl Building {
         let base = segment.base();
         let file = segment.folder().read_hint(&FileName::Index(base), INDEX_FILE_BYTES_MAX)?;
         let index = file.and_then(|bytes| OffsetIndex::parse(base, bytes.into(), u64::MAX).ok());
-        let entries = index.map(|index| index.entries_after(self.last_position));
-        Ok(entries.into_iter().flatten().find_map(|entry| {
+        let mut entries = index.iter().flat_map(|index| index.entries_after(self.last_position));
+        Ok(entries.find_map(|entry| {
             let start = u64::from(entry.position);
             let walk = segment.walk(Check::Checksums, start, segment.end()).ok()?;
             let found = walk.expecting_last(entry.last_offset).next().ok().flatten()?;

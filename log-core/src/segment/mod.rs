@@ -16,6 +16,7 @@
 mod active;
 mod file_name;
 mod indexes;
+mod resume;
 mod seal;
 mod set;
 mod walk;
@@ -23,6 +24,7 @@ mod walk;
 pub(crate) use active::{ActiveSegment, NewBatch, Room, WriteFault};
 pub use file_name::FileName;
 pub(crate) use indexes::{BrokenOff, IndexEntryDue, IndexSums, Indexes};
+pub(crate) use resume::{first_sound, sound_behind};
 pub(crate) use seal::Seal;
 pub(crate) use set::SegmentSet;
 pub(crate) use walk::{BatchWalk, Check, WalkError};
@@ -360,11 +362,9 @@ impl Segment {
     /// The first indexed batch behind byte `position` that is sound: where a reader can go on
     /// behind damage.
     pub(crate) fn sound_after(&self, position: u64, limit: u64) -> Option<Located> {
-        let entries = self.with_indexes(|indexes| indexes.offset.entries_after(position)).ok()?;
-        entries.into_iter().find_map(|entry| {
-            let walk = self.walk(Check::Checksums, u64::from(entry.position), limit).ok()?;
-            walk.expecting_last(entry.last_offset).next().ok().flatten()
-        })
+        let known = |indexes: &Indexes| indexes.offset.entries_after(position).collect::<Vec<_>>();
+        let entries = self.with_indexes(known).ok()?;
+        first_sound(entries, |check, start| self.walk(check, start, limit))
     }
 
     /// Every batch that begins below byte `position` ends below this offset.

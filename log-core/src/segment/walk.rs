@@ -122,6 +122,10 @@ impl BatchWalk {
         self
     }
 
+    pub(crate) fn check(&self) -> Check {
+        self.check
+    }
+
     /// Where the next batch starts.
     pub(crate) fn position(&self) -> u64 {
         self.position
