@@ -20,7 +20,7 @@ use log_proto::types::{Offset, TimestampMs};
 
 use crate::error::{Damage, FileError};
 use crate::folder::{Folder, failed};
-use crate::io::{Disk, EntryKind};
+use crate::io::{Disk, EntryKind, Storage};
 use crate::segment::{Check, FileName, Located};
 use file::LogFile;
 use pieces::{Piece, Pieces};
@@ -72,6 +72,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Everything that was wrong, in the order of the files.
     pub findings: Vec<Finding>,
+    /// Files in the folder with what starts took off the log. They are no part of it.
+    pub kept: Vec<PathBuf>,
 }
 
 impl VerifyReport {
@@ -129,8 +131,8 @@ pub struct Lost {
     pub damage: Damage,
     /// Behind these the next sound batch starts, or the file ends.
     pub bytes: Range<u64>,
-    /// The offset that should start here.
-    pub first_offset: Offset,
+    /// The offset that should start here; `None` where nothing tells, in what a start has kept.
+    pub first_offset: Option<Offset>,
     /// The one that starts behind it; `None` where neither a seal nor a next segment tells.
     pub next_offset: Option<Offset>,
     /// Whether a sound batch follows. Where it does not, nothing led to one: what lies behind the
@@ -142,11 +144,13 @@ impl fmt::Display for Lost {
     /// Which bytes and offsets are lost. What is wrong with them is said elsewhere.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Range { start, end } = self.bytes;
-        let first = self.first_offset;
-        match self.next_offset {
-            Some(next) if next > first => write!(f, "offsets {first} to {next} (exclusive)")?,
-            Some(_) => write!(f, "no offsets")?,
-            None => write!(f, "offsets from {first} on")?,
+        match (self.first_offset, self.next_offset) {
+            (Some(first), Some(next)) if next > first => {
+                write!(f, "offsets {first} to {next} (exclusive)")?;
+            }
+            (Some(first), None) => write!(f, "offsets from {first} on")?,
+            (None, Some(next)) => write!(f, "offsets below {next}")?,
+            (Some(_), Some(_)) | (None, None) => write!(f, "unknown offsets")?,
         }
         write!(f, " cannot be read, bytes {start} to {end}")?;
         match self.goes_on {
@@ -167,30 +171,36 @@ pub enum InspectError {
     #[error(transparent)]
     File(#[from] FileError),
     /// There is nothing to inspect.
-    #[error("{} is no segment's log file and holds none: name a .log file or a partition's folder", .0.display())]
+    #[error("{} is no segment's log file and holds none: name a .log file, a .cut file or a partition's folder", .0.display())]
     NoLog(PathBuf),
 }
 
-/// The log files that `path` names: itself, or those in the folder, by offset.
+/// The log files that `path` names: itself, or those in the folder, by offset. What a start has
+/// kept (`.cut-<position>`) counts where it is named itself.
 pub fn log_files(path: &Path) -> Result<Vec<PathBuf>, InspectError> {
-    let storage = Disk;
-    let mut files: Vec<PathBuf> = if path.is_dir() {
-        use crate::io::Storage;
-        let entries = storage.list(path).map_err(failed("list", path.to_path_buf()))?;
-        let logs = entries
-            .into_iter()
-            .filter(|entry| entry.kind == EntryKind::File && base_offset(&entry.name).is_some());
-        logs.map(|entry| path.join(entry.name)).collect()
-    } else {
-        vec![path.to_path_buf()]
+    let files = match path.is_dir() {
+        true => files_in(path, |name| matches!(name, FileName::Log(_)))?,
+        false => vec![path.to_path_buf()],
     };
-    files.sort_unstable();
-    let named_log = |file: &PathBuf| {
-        file.file_name().and_then(|name| name.to_str()).and_then(base_offset).is_some()
-    };
-    if files.is_empty() || !files.iter().all(named_log) {
+    let named =
+        |file: &PathBuf| matches!(name_of(file), Some(FileName::Log(_) | FileName::Cut { .. }));
+    if files.is_empty() || !files.iter().all(named) {
         return Err(InspectError::NoLog(path.to_path_buf()));
     }
+    Ok(files)
+}
+
+/// The files in a folder whose names are meant, sorted.
+fn files_in(
+    folder: &Path,
+    is_meant: impl Fn(&FileName) -> bool,
+) -> Result<Vec<PathBuf>, FileError> {
+    let entries = Disk.list(folder).map_err(failed("list", folder.to_path_buf()))?;
+    let is_meant = |name: &str| FileName::parse(name).is_some_and(|name| is_meant(&name));
+    let meant =
+        entries.iter().filter(|entry| entry.kind == EntryKind::File && is_meant(&entry.name));
+    let mut files: Vec<PathBuf> = meant.map(|entry| folder.join(&entry.name)).collect();
+    files.sort_unstable();
     Ok(files)
 }
 
@@ -209,6 +219,7 @@ pub fn verify(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<VerifyReport
         if let Some(missing) = crate::recovery::missing(&folder)? {
             report.damaged(missing);
         }
+        report.kept = files_in(path, |name| matches!(name, FileName::Cut { .. }))?;
     }
     let files = match log_files(path) {
         // They are what is missing.
@@ -270,9 +281,6 @@ impl Iterator for FilePieces {
     }
 }
 
-fn base_offset(name: &str) -> Option<Offset> {
-    match FileName::parse(name) {
-        Some(FileName::Log(offset)) => Some(offset),
-        _ => None,
-    }
+fn name_of(path: &Path) -> Option<FileName> {
+    FileName::parse(path.file_name()?.to_str()?)
 }

@@ -138,9 +138,9 @@ fn pieces(file: &std::path::Path) -> (Vec<(u64, i64)>, Vec<Lost>) {
     (sound, lost)
 }
 
-fn bounds(lost: &Lost) -> (u64, u64, i64, Option<i64>) {
-    let next = lost.next_offset.map(|next| next.get());
-    (lost.bytes.start, lost.bytes.end, lost.first_offset.get(), next)
+fn bounds(lost: &Lost) -> (u64, u64, Option<i64>, Option<i64>) {
+    let [first, next] = [lost.first_offset, lost.next_offset].map(|offset| Some(offset?.get()));
+    (lost.bytes.start, lost.bytes.end, first, next)
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn every_damage_is_found_and_what_is_sound_behind_it_is_counted() {
     let (sound, none) = pieces(&file);
     assert!(sound.len() > 7 && none.is_empty(), "{sound:?}");
     let all = verify(&home);
-    let mut damaged = whole.clone();
+    let mut damaged = whole;
     // A record, a length, and all of a batch.
     damaged[sound[1].0 as usize + 100] ^= 1;
     damaged[sound[3].0 as usize + 8] ^= 1;
@@ -159,15 +159,15 @@ fn every_damage_is_found_and_what_is_sound_behind_it_is_counted() {
     home.put(&first, &damaged);
     let expected = [1, 3, 5].map(|number| {
         let (start, next) = (sound[number], sound[number + 1]);
-        (start.0, next.0, start.1, Some(next.1))
+        (start.0, next.0, Some(start.1), Some(next.1))
     });
     let (left, lost) = pieces(&file);
     assert_eq!(left.len(), sound.len() - 3);
     assert_eq!(lost.iter().map(bounds).collect::<Vec<_>>(), expected);
     let report = verify(&home);
     assert_eq!((report.batches, report.records), (all.batches - 3, all.records - 6));
-    let found: Vec<_> = report.findings.iter().filter_map(|found| found.lost()).collect();
-    assert_eq!(found.into_iter().map(bounds).collect::<Vec<_>>(), expected);
+    let found = report.findings.iter().filter_map(|found| found.lost());
+    assert_eq!(found.map(bounds).collect::<Vec<_>>(), expected);
     let said = report.findings[0].to_string();
     assert!(said.contains(&first) && said.contains("offsets 2 to 4"), "{said}");
     let stat = inspect::segments(&file).unwrap().remove(0);
@@ -187,11 +187,52 @@ fn without_an_index_what_lies_behind_a_broken_length_is_said_to_be_unknown() {
     let (left, lost) = pieces(&file);
     assert_eq!((left.len(), lost.len()), (3, 1));
     let end = inspect::segments(&file).unwrap()[0].next_offset.get();
-    assert_eq!(bounds(&lost[0]), (sound[3].0, len, sound[3].1, Some(end)), "the seal knows it");
+    assert_eq!(bounds(&lost[0]), (sound[3].0, len, Some(sound[3].1), Some(end)), "by its seal");
     let said = lost[0].to_string();
     assert!(said.contains("cannot be told from bytes"), "{said}");
     home.names().iter().filter(|name| **name != first).for_each(|name| home.remove(name));
     assert_eq!(bounds(&pieces(&file).1[0]).3, None, "of a file alone nobody knows it");
+}
+
+/// A log whose start has cut off three batches, of which the first is damaged; and where they are.
+fn cut_off() -> (Home, std::path::PathBuf) {
+    let home = Home::new();
+    home.open().stop();
+    let log = home.open();
+    for n in 0..3 {
+        log.put_durable(&data(format!("n{n}"), 2));
+    }
+    log.crash();
+    let mut bytes = home.bytes_of(&home.last_log());
+    bytes[70] ^= 1;
+    home.put(&home.last_log(), &bytes);
+    let kept = home.open().report.cuts[0].saved_to.clone();
+    (home, kept)
+}
+
+#[test]
+fn what_a_start_has_cut_off_can_be_looked_into() {
+    let (home, kept) = cut_off();
+    let bytes = std::fs::read(&kept).unwrap();
+    let (sound, lost) = pieces(&kept);
+    let offsets: Vec<i64> = sound.iter().map(|(_, offset)| *offset).collect();
+    assert_eq!((offsets, lost.len()), (vec![2, 4], 1));
+    assert_eq!(bounds(&lost[0]), (0, sound[0].0, None, Some(2)));
+    let stat = inspect::segments(&kept).unwrap().remove(0);
+    assert_eq!((stat.log_bytes, stat.sealed), (bytes.len() as u64, false));
+    let report = verify(&home);
+    assert_eq!((report.findings, report.kept), (Vec::new(), vec![kept]), "it is no damage");
+}
+
+#[test]
+fn a_segment_that_was_set_aside_can_be_looked_into() {
+    let (home, first) = sealed_segment();
+    let (sound, _) = pieces(&home.folder().join(&first));
+    let twice = home.bytes_of(&first).repeat(2);
+    let kept = first.replace(".log", ".cut-0");
+    home.put(&kept, &twice);
+    let (found, lost) = pieces(&home.folder().join(&kept));
+    assert_eq!((found.len(), lost.len()), (sound.len() * 2, 0), "kept twice, and both are there");
 }
 
 #[test]

@@ -23,8 +23,8 @@ use crate::{
 /// Look into log files: of a stopped broker, or of a copy
 #[derive(Debug, Args)]
 #[command(after_help = "\
-PATH is a .log file, a partition's folder, or a data folder with all of them.
-Nothing is changed. On a running broker's files the last batches may look cut off.
+PATH is a .log file, a partition's folder, or a data folder with all of them; or a file that
+a start has kept of what it cut off a log (.cut-...). Nothing is changed. On a running broker's files the last batches may look cut off.
 
 Examples:
   cairn segment stat data
@@ -77,7 +77,7 @@ Examples:
 
 #[derive(Debug, Args)]
 struct Paths {
-    /// A .log file, a partition's folder, or a data folder with all of them
+    /// A .log or .cut file, a partition's folder, or a data folder with all of them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -358,7 +358,7 @@ fn lost_json(lost: &Lost) -> Value {
     let mut object = damage_json(&lost.damage);
     object["lost"] = json!({
         "end_position": lost.bytes.end,
-        "first_offset": lost.first_offset.get(),
+        "first_offset": lost.first_offset.map(|offset| offset.get()),
         "next_offset": lost.next_offset.map(|offset| offset.get()),
         "goes_on": lost.goes_on,
     });
@@ -401,7 +401,11 @@ fn report_text((log, report): &(PathBuf, VerifyReport)) -> Result<()> {
         counted(report.records, "record"),
         show_bytes(report.bytes),
     ))?;
-    report.findings.iter().try_for_each(|found| output::line(&format!("  {found}")))
+    report.findings.iter().try_for_each(|found| output::line(&format!("  {found}")))?;
+    report.kept.iter().try_for_each(|kept| {
+        let kept = kept.display();
+        output::line(&format!("  kept of what a start cut off: {kept} (see `cairn segment dump`)"))
+    })
 }
 
 fn report_json((log, report): &(PathBuf, VerifyReport)) -> Value {
@@ -415,6 +419,7 @@ fn report_json((log, report): &(PathBuf, VerifyReport)) -> Value {
         "batches": report.batches,
         "records": report.records,
         "bytes": report.bytes,
+        "kept": report.kept.iter().map(|kept| kept.display().to_string()).collect::<Vec<_>>(),
         "damages": report.findings.iter().map(finding).collect::<Vec<_>>(),
     })
 }

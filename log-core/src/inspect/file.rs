@@ -1,4 +1,4 @@
-//! One log file and what is derived from it, open to read.
+//! One log file and what is derived from it, or a file that a start has kept; open to read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use log_proto::record::RecordBatch;
 use log_proto::types::Offset;
 
 use super::pieces::{Piece, Pieces};
-use super::{Finding, InspectError, Lost, SegmentStat, VerifyReport, base_offset};
+use super::{Finding, InspectError, Lost, SegmentStat, VerifyReport, name_of};
 use crate::error::{Damage, FileError};
 use crate::folder::{Folder, failed};
 use crate::index::{IndexDamage, OffsetIndex, TimeIndex, TxnIndex};
 use crate::io::{Disk, File, OpenMode};
-use crate::segment::{BatchWalk, Check, FileName, IndexSums, Indexes, Located, Seal};
+use crate::segment::{BatchWalk, Check, FileName, Indexes, Located, Seal};
 
 /// How much is compared with zeros at a time.
 const ROOM_CHUNK_BYTES: usize = 64 << 10;
@@ -20,36 +20,82 @@ const ROOM_CHUNK_BYTES: usize = 64 << 10;
 /// A derived file is far smaller than the log that it belongs to.
 const DERIVED_BYTES_MAX: u64 = 1 << 30;
 
-/// One log file, open to read. Cheap to clone.
+/// One file of batches, open to read. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct LogFile {
     folder: Folder,
     path: PathBuf,
-    base: Offset,
+    part: Part,
     file: Arc<dyn File>,
     len: u64,
-    seal: Option<Seal>,
-    /// Where the segment behind it starts, if that is there.
-    next_base: Option<Offset>,
+}
+
+/// What of a log a file is.
+#[derive(Clone)]
+enum Part {
+    /// A segment, in its place.
+    Segment {
+        base: Offset,
+        seal: Option<Seal>,
+        /// Where the segment behind it starts, if that is there.
+        next_base: Option<Offset>,
+    },
+    /// What a start took off the log: the end of a segment or all of it, and behind that perhaps
+    /// what another start took off at the same place. Nothing beside it belongs to it any more: the
+    /// log has gone on under the same names.
+    Kept { base: Offset },
+}
+
+impl Part {
+    fn of(folder: &Folder, name: &FileName) -> Result<Option<Self>, FileError> {
+        let base = match name {
+            FileName::Log(base) => *base,
+            FileName::Cut { base_offset: base, .. } => return Ok(Some(Self::Kept { base: *base })),
+            _ => return Ok(None),
+        };
+        let seal = Seal::read(folder, base)?;
+        let bases =
+            folder.list()?.into_iter().filter_map(|entry| match FileName::parse(&entry.name) {
+                Some(FileName::Log(other)) => Some(other),
+                _ => None,
+            });
+        let next_base = bases.filter(|other| *other > base).min();
+        Ok(Some(Self::Segment { base, seal, next_base }))
+    }
 }
 
 impl LogFile {
     pub(super) fn open(path: &Path) -> Result<Self, InspectError> {
         let no_log = || InspectError::NoLog(path.to_path_buf());
-        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(no_log)?;
-        let base = base_offset(name).ok_or_else(no_log)?;
+        let name = name_of(path).ok_or_else(no_log)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = Folder::new(parent.unwrap_or(Path::new(".")).to_path_buf(), Arc::new(Disk));
-        let file = folder.open(&FileName::Log(base), OpenMode::Read)?;
+        let part = Part::of(&folder, &name)?.ok_or_else(no_log)?;
+        let file = folder.open(&name, OpenMode::Read)?;
         let len = file.len().map_err(failed("read", path.to_path_buf()))?;
-        let seal = Seal::read(&folder, base)?;
-        let bases = folder.list()?.into_iter().filter_map(|entry| base_offset(&entry.name));
-        let next_base = bases.filter(|other| *other > base).min();
-        Ok(Self { folder, path: path.to_path_buf(), base, file, len, seal, next_base })
+        Ok(Self { folder, path: path.to_path_buf(), part, file, len })
     }
 
+    /// The offset in its name.
     pub(super) fn base(&self) -> Offset {
-        self.base
+        match self.part {
+            Part::Segment { base, .. } | Part::Kept { base } => base,
+        }
+    }
+
+    /// What the first batch must start with.
+    pub(super) fn first_offset(&self) -> Option<Offset> {
+        match self.part {
+            Part::Segment { base, .. } => Some(base),
+            Part::Kept { .. } => None,
+        }
+    }
+
+    fn seal(&self) -> Option<Seal> {
+        match self.part {
+            Part::Segment { seal, .. } => seal,
+            Part::Kept { .. } => None,
+        }
     }
 
     /// Bytes.
@@ -59,7 +105,12 @@ impl LogFile {
 
     /// One past the last offset that belongs here, as far as something beside the file tells.
     pub(super) fn end_offset(&self) -> Option<Offset> {
-        self.seal.map(|seal| seal.next_offset).or(self.next_base)
+        match self.part {
+            Part::Segment { seal, next_base, .. } => {
+                seal.map(|seal| seal.next_offset).or(next_base)
+            }
+            Part::Kept { .. } => None,
+        }
     }
 
     pub(super) fn walk(&self, check: Check, start: u64) -> BatchWalk {
@@ -69,8 +120,18 @@ impl LogFile {
     /// The offset index as its file holds it. Nothing need vouch for it: whoever follows an entry
     /// looks at the checksum of what it leads to.
     pub(super) fn offset_index(&self) -> Result<Option<OffsetIndex>, FileError> {
-        let bytes = self.folder.read_hint(&FileName::Index(self.base), DERIVED_BYTES_MAX)?;
-        Ok(bytes.and_then(|bytes| OffsetIndex::parse(self.base, bytes.into(), u64::MAX).ok()))
+        let Part::Segment { base, .. } = self.part else { return Ok(None) };
+        let bytes = self.folder.read_hint(&FileName::Index(base), DERIVED_BYTES_MAX)?;
+        Ok(bytes.and_then(|bytes| OffsetIndex::parse(base, bytes.into(), u64::MAX).ok()))
+    }
+
+    /// The batch at byte `start`, if a start has kept it there behind others: what it took off one
+    /// time need not follow on what it took off another.
+    pub(super) fn kept_anew(&self, start: u64) -> Option<Located> {
+        match self.part {
+            Part::Segment { .. } => None,
+            Part::Kept { .. } => self.walk(Check::Checksums, start).next().ok().flatten(),
+        }
     }
 
     pub(super) fn read(&self, located: &Located) -> Result<Result<RecordBatch, Lost>, FileError> {
@@ -82,7 +143,7 @@ impl LogFile {
         Ok(RecordBatch::parse(bytes.into()).map_err(|error| Lost {
             damage: self.damage(from, error.to_string()),
             bytes: from..from + header.size_bytes() as u64,
-            first_offset: header.base_offset(),
+            first_offset: Some(header.base_offset()),
             next_offset: Some(header.next_offset()),
             goes_on: true,
         }))
@@ -91,19 +152,19 @@ impl LogFile {
     pub(super) fn stat(&self) -> Result<SegmentStat, InspectError> {
         let mut stat = SegmentStat {
             log_file: self.path.clone(),
-            base_offset: self.base,
-            next_offset: self.base,
+            base_offset: self.base(),
+            next_offset: self.base(),
             log_bytes: self.len,
             sound_bytes: 0,
             batches: 0,
             records: 0,
             max_timestamp: None,
             index_bytes: [
-                self.derived(&FileName::Index(self.base))?.map(|bytes| bytes.len() as u64),
-                self.derived(&FileName::TimeIndex(self.base))?.map(|bytes| bytes.len() as u64),
-                self.derived(&FileName::TxnIndex(self.base))?.map(|bytes| bytes.len() as u64),
+                self.index_bytes(FileName::Index)?,
+                self.index_bytes(FileName::TimeIndex)?,
+                self.index_bytes(FileName::TxnIndex)?,
             ],
-            sealed: self.seal.is_some(),
+            sealed: self.seal().is_some(),
         };
         let mut pieces = Pieces::of(self, Check::Headers);
         while let Some(piece) = pieces.next()? {
@@ -111,17 +172,21 @@ impl LogFile {
                 stat.add(&batch);
             }
         }
-        stat.next_offset = pieces.next_offset();
+        stat.next_offset = pieces.next_offset().unwrap_or(self.base());
         Ok(stat)
     }
 
-    /// Checks this segment; returns the offset that the next one must start at.
+    fn index_bytes(&self, name: impl Fn(Offset) -> FileName) -> Result<Option<u64>, FileError> {
+        let Part::Segment { base, .. } = self.part else { return Ok(None) };
+        Ok(self.derived(&name(base))?.map(|bytes| bytes.len() as u64))
+    }
+
+    /// Checks the file; returns the offset that the next one must start at.
     pub(super) fn verify(
         &self,
         report: &mut VerifyReport,
         passed: &mut dyn FnMut(u64),
     ) -> Result<Offset, InspectError> {
-        self.verify_seal(report)?;
         let mut pieces = Pieces::of(self, Check::Checksums);
         while let Some(piece) = pieces.next()? {
             match piece {
@@ -130,14 +195,23 @@ impl LogFile {
             }
             passed(pieces.position());
         }
-        let next_offset = self.seal.map_or(pieces.next_offset(), |seal| seal.next_offset);
-        self.hold_against_seal(pieces.crc(), report);
-        self.verify_indexes(report)?;
-        Ok(next_offset)
+        let found_end = pieces.next_offset().unwrap_or(self.base());
+        let Part::Segment { base, seal, .. } = self.part else { return Ok(found_end) };
+        self.verify_seal(base, report)?;
+        if let Some(seal) = &seal {
+            self.hold_against(seal, pieces.crc(), report)?;
+        }
+        self.verify_indexes(base, report)?;
+        Ok(seal.map_or(found_end, |seal| seal.next_offset))
     }
 
-    fn hold_against_seal(&self, crc: Option<u32>, report: &mut VerifyReport) {
-        let Some(Seal { log_bytes, log_crc, .. }) = self.seal else { return };
+    fn hold_against(
+        &self,
+        seal: &Seal,
+        crc: Option<u32>,
+        report: &mut VerifyReport,
+    ) -> Result<(), FileError> {
+        let Seal { log_bytes, log_crc, .. } = *seal;
         if log_bytes != self.len {
             let detail = format!("the file has {} bytes, its seal says {log_bytes}", self.len);
             report.damaged(self.damage(self.len.min(log_bytes), detail));
@@ -148,12 +222,17 @@ impl LogFile {
             );
             report.damaged(self.damage(0, detail));
         }
+        if Indexes::read(&self.folder, self.base(), &seal.indexes)?.is_none() {
+            let detail = "an index does not hold what the seal says".to_owned();
+            report.damaged(self.derived_damage(&FileName::Seal(self.base()), detail));
+        }
+        Ok(())
     }
 
     /// Whether byte `start` and all behind it is room that a log which was not closed had made
     /// ahead: zeros, and nothing that was sealed.
     pub(super) fn is_room(&self, mut start: u64) -> Result<bool, FileError> {
-        if self.seal.is_some_and(|seal| start < seal.log_bytes) {
+        if self.seal().is_some_and(|seal| start < seal.log_bytes) {
             return Ok(false);
         }
         let mut chunk = vec![0; ROOM_CHUNK_BYTES];
@@ -168,8 +247,8 @@ impl LogFile {
         Ok(true)
     }
 
-    fn verify_seal(&self, report: &mut VerifyReport) -> Result<(), FileError> {
-        let name = FileName::Seal(self.base);
+    fn verify_seal(&self, base: Offset, report: &mut VerifyReport) -> Result<(), FileError> {
+        let name = FileName::Seal(base);
         if let Some(bytes) = self.derived(&name)?
             && let Err(error) = Seal::decode(&bytes)
         {
@@ -178,12 +257,9 @@ impl LogFile {
         Ok(())
     }
 
-    fn verify_indexes(&self, report: &mut VerifyReport) -> Result<(), FileError> {
-        if let Some(sums) = self.seal.map(|seal: Seal| seal.indexes) {
-            self.verify_sums(&sums, report)?;
-        }
+    fn verify_indexes(&self, base: Offset, report: &mut VerifyReport) -> Result<(), FileError> {
         type Parse<'a> = &'a dyn Fn(Vec<u8>) -> Result<(), IndexDamage>;
-        let (base, len) = (self.base, self.len);
+        let len = self.len;
         let indexes: [(FileName, Parse<'_>); 3] = [
             (FileName::Index(base), &|b| OffsetIndex::parse(base, b.into(), len).map(drop)),
             (FileName::TimeIndex(base), &|b| TimeIndex::parse(base, b.into()).map(drop)),
@@ -194,14 +270,6 @@ impl LogFile {
             if let Err(error) = parse(bytes) {
                 report.damaged(self.derived_damage(&name, error.to_string()));
             }
-        }
-        Ok(())
-    }
-
-    fn verify_sums(&self, sums: &IndexSums, report: &mut VerifyReport) -> Result<(), FileError> {
-        if Indexes::read(&self.folder, self.base, sums)?.is_none() {
-            let detail = "an index does not hold what the seal says".to_owned();
-            report.damaged(self.derived_damage(&FileName::Seal(self.base), detail));
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ pub(super) enum Piece {
 pub(super) struct Pieces {
     file: LogFile,
     walk: BatchWalk,
-    /// What the next batch starts with.
-    expected: Offset,
+    /// What the next batch starts with, where something tells.
+    expected: Option<Offset>,
     /// What leads over damage; read when there is some.
     index: Option<OffsetIndex>,
     reached: Reached,
@@ -37,9 +37,9 @@ enum Reached {
 
 impl Pieces {
     pub(super) fn of(file: &LogFile, check: Check) -> Self {
-        let walk = file.walk(check, 0).expecting(file.base()).with_read_crc();
-        let (file, expected) = (file.clone(), file.base());
-        Self { file, walk, expected, index: None, reached: Reached::Whole }
+        let expected = file.first_offset();
+        let walk = expecting(file.walk(check, 0).with_read_crc(), expected);
+        Self { file: file.clone(), walk, expected, index: None, reached: Reached::Whole }
     }
 
     /// Where the next piece starts.
@@ -49,7 +49,7 @@ impl Pieces {
 
     /// One past the last offset; of a file that ends with damage, as far as its seal or its
     /// neighbour tells.
-    pub(super) fn next_offset(&self) -> Offset {
+    pub(super) fn next_offset(&self) -> Option<Offset> {
         self.expected
     }
 
@@ -65,7 +65,7 @@ impl Pieces {
         match self.walk.next() {
             Ok(None) => Ok(None),
             Ok(Some(batch)) => {
-                self.expected = batch.header.next_offset();
+                self.expected = Some(batch.header.next_offset());
                 Ok(Some(Piece::Batch(batch)))
             }
             Err(WalkError::Damaged(damage)) => self.pass_over(damage),
@@ -81,17 +81,30 @@ impl Pieces {
             self.reached = Reached::End;
             return Ok(None);
         }
+        if let Some(batch) = self.file.kept_anew(damage.position) {
+            self.go_on_at(batch.position, Some(batch.header.base_offset()));
+            return self.next();
+        }
         let (from, first_offset) = (damage.position, self.expected);
         let sound = self.behind(from)?;
         let (to, next_offset) = match &sound {
             Some(batch) => (batch.position, Some(batch.header.base_offset())),
-            None => (self.file.len(), self.file.end_offset().filter(|end| *end >= first_offset)),
+            None => {
+                (self.file.len(), self.file.end_offset().filter(|end| Some(*end) >= first_offset))
+            }
         };
-        self.reached = if sound.is_some() { Reached::Broken } else { Reached::End };
-        self.expected = next_offset.unwrap_or(first_offset);
-        self.walk = self.file.walk(self.walk.check(), to).expecting(self.expected);
         let goes_on = sound.is_some();
+        self.go_on_at(to, next_offset.or(first_offset));
+        if !goes_on {
+            self.reached = Reached::End;
+        }
         Ok(Some(Piece::Lost(Lost { damage, bytes: from..to, first_offset, next_offset, goes_on })))
+    }
+
+    fn go_on_at(&mut self, position: u64, expected: Option<Offset>) {
+        self.walk = expecting(self.file.walk(self.walk.check(), position), expected);
+        self.expected = expected;
+        self.reached = Reached::Broken;
     }
 
     fn behind(&mut self, damaged: u64) -> Result<Option<Located>, FileError> {
@@ -101,7 +114,15 @@ impl Pieces {
         let walk = |check, start| Ok(self.file.walk(check, start));
         let entries = self.index.iter().flat_map(|index| index.entries_after(damaged));
         let indexed = first_sound(entries, walk);
-        let missed = self.expected..self.file.end_offset().unwrap_or(Offset::MAX);
+        let missed =
+            self.expected.unwrap_or(Offset::ZERO)..self.file.end_offset().unwrap_or(Offset::MAX);
         sound_behind(damaged, missed, indexed, walk)
+    }
+}
+
+fn expecting(walk: BatchWalk, offset: Option<Offset>) -> BatchWalk {
+    match offset {
+        Some(offset) => walk.expecting(offset),
+        None => walk,
     }
 }
