@@ -57,7 +57,8 @@ impl LogIdentity {
         }
     }
 
-    fn of(folder: &Folder) -> Result<Option<Self>, OpenError> {
+    /// See [`LogIdentity::read`].
+    pub(crate) fn of(folder: &Folder) -> Result<Option<Self>, OpenError> {
         let Some(bytes) = folder.read(&FileName::Partition, FILE_BYTES_MAX)? else {
             return Ok(None);
         };

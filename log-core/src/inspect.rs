@@ -7,6 +7,7 @@
 //! and what lies in between is named by bytes and offsets. To stop at the first damage was
 //! rejected: whoever looks has lost something, and asks how much.
 
+mod beside;
 mod file;
 mod pieces;
 
@@ -209,9 +210,9 @@ pub fn segments(path: &Path) -> Result<Vec<SegmentStat>, InspectError> {
     log_files(path)?.iter().map(|file| LogFile::open(file)?.stat()).collect()
 }
 
-/// Checks every byte of the log files that `path` names, and everything derived from them. Damage
-/// ends nothing: what is sound behind it is checked and counted too. `progress` is told how many
-/// bytes have been passed so far.
+/// Checks every byte of the log files that `path` names, and everything derived from them; of a
+/// folder, also the small files beside them. Damage ends nothing: what is sound behind it is
+/// checked and counted too. `progress` is told how many bytes of log have been passed so far.
 pub fn verify(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<VerifyReport, InspectError> {
     let mut report = VerifyReport::default();
     if path.is_dir() {
@@ -219,6 +220,7 @@ pub fn verify(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<VerifyReport
         if let Some(missing) = crate::recovery::missing(&folder)? {
             report.damaged(missing);
         }
+        beside::verify(&folder, &mut report)?;
         report.kept = files_in(path, |name| matches!(name, FileName::Cut { .. }))?;
     }
     let files = match log_files(path) {

@@ -194,6 +194,42 @@ fn without_an_index_what_lies_behind_a_broken_length_is_said_to_be_unknown() {
     assert_eq!(bounds(&pieces(&file).1[0]).3, None, "of a file alone nobody knows it");
 }
 
+#[test]
+fn damage_to_a_file_beside_the_segments_is_found_in_it() {
+    let home = segments();
+    let whole = common::contents(&home.folder());
+    let is_beside = |name: &str| {
+        ["partition.json", "checkpoint", "log-start"].contains(&name)
+            || name.ends_with(".snapshot")
+            || name.ends_with(".window")
+    };
+    home.put("log-start", &[0; 18]);
+    assert!(found_in(&home)[0].file.ends_with("log-start"));
+    home.remove("log-start");
+    let mut kinds = 0;
+    for (name, bytes) in whole.iter().filter(|(name, _)| is_beside(name)) {
+        kinds += 1;
+        // Any other digit of an id is one, too.
+        for position in (0..bytes.len()).step_by(5).filter(|_| name != "partition.json") {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= 1 << (position % 8);
+            home.put(name, &damaged);
+            let found = found_in(&home);
+            assert!(found.iter().any(|found| found.file.ends_with(name)), "{name}: {found:?}");
+        }
+        for damaged in [&bytes[..bytes.len() - 1], b""] {
+            home.put(name, damaged);
+            assert!(found_in(&home)[0].file.ends_with(name), "{name}, cut");
+        }
+        home.put(name, bytes);
+    }
+    assert!(kinds > 4, "{kinds} of them");
+    home.remove("partition.json");
+    assert!(found_in(&home)[0].file.ends_with("partition.json"));
+    home.put("partition.json", &whole["partition.json"]);
+    assert_eq!(found_in(&home), []);
+}
+
 /// A log whose start has cut off three batches, of which the first is damaged; and where they are.
 fn cut_off() -> (Home, std::path::PathBuf) {
     let home = Home::new();

@@ -55,7 +55,7 @@ Examples:
     /// Check every byte; the exit code is 1 if any is damaged
     #[command(after_help = "\
 Each damage is named by file and byte, with the bytes and offsets that cannot be read for it.
-What is sound behind it is counted.
+What is sound behind it is counted. Of a folder, the small files beside the log are checked too.
 
 Examples:
   cairn segment verify data

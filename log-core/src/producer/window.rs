@@ -92,6 +92,11 @@ pub(crate) fn merge(states: &mut ProducerStates, bytes: &[u8]) -> Merged {
     merged
 }
 
+/// Why the bytes are no file of windows, if they are none.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
+    decode(bytes).map(drop).map_err(|error| error.to_string())
+}
+
 struct StoredWindow {
     producer_id: ProducerId,
     epoch: ProducerEpoch,
