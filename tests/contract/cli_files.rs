@@ -219,6 +219,17 @@ fn a_damaged_batch_costs_its_own_records_only() {
     let behind = good(run(&broker, &from, b""));
     let expected: String = (next..30_000).map(|number| format!("{number:0100}")).collect();
     assert!(behind == expected.as_bytes(), "everything behind it is there");
+    assert!(said.contains("cairn consume t --partition 0 --from OFFSET"), "{said}");
     let described = good(run(&broker, &["topic", "describe", "t"], b""));
     assert!(String::from_utf8_lossy(&described).contains("DAMAGED"), "and the broker knows");
+    let member = ["consume", "t", "--group", "g", "--format", "%v"];
+    let stopped = run(&broker, &member, b"");
+    assert_eq!(stopped.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&stopped.stderr).into_owned();
+    assert!(said.contains(&format!("records from offset {next} on")), "{said}");
+    let skip = "group offsets set g t --partition 0 --to OFFSET";
+    assert!(said.contains(skip), "what is said can be typed: {said}");
+    let skip = skip.replace("OFFSET", &next.to_string());
+    good(run(&broker, &skip.split(' ').collect::<Vec<_>>(), b""));
+    assert!(good(run(&broker, &member, b"")) == expected.as_bytes(), "the group goes on there");
 }

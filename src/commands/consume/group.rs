@@ -13,11 +13,12 @@ use std::{
 };
 
 use log_client::{
-    AssignedPartition, AutoCommit, Client, CommitError, ConsumerBatch, ErrorCode, GroupConsumer,
-    GroupEvent, GroupOffset, OffsetSpec, TopicPartitions, WithoutCommit, types::Offset,
+    AssignedPartition, AutoCommit, Client, CommitError, ConsumeError, ConsumerBatch, ErrorCode,
+    GroupConsumer, GroupEvent, GroupOffset, OffsetSpec, TopicPartitions, WithoutCommit,
+    types::Offset,
 };
 
-use super::{ConsumeArgs, RECONNECT_TIMEOUT, cannot_read, ends, partitions, place_of};
+use super::{ConsumeArgs, RECONNECT_TIMEOUT, Reader, cannot_read, ends, partitions, place_of};
 use crate::{
     error::{CliError, Result, hint_for_refusal},
     format::Format,
@@ -201,12 +202,16 @@ impl Share {
         tokio::select! {
             event = self.consumer.next_event() => match event {
                 Some(Ok(event)) => Ok(Next::Happened(event)),
-                Some(Err(error)) => Err(cannot_read(&error)),
+                Some(Err(error)) => Err(self.cannot_read(&error)),
                 None => Ok(Next::End),
             },
             () = self.stop.told() => Ok(Next::End),
             () = tokio::time::sleep(patience) => Ok(Next::Look),
         }
+    }
+
+    fn cannot_read(&self, error: &ConsumeError) -> CliError {
+        cannot_read(error, Reader::Member(&self.goal.group))
     }
 
     /// Whether there is nothing left in what this member has, which may be nothing at all.
@@ -286,7 +291,7 @@ impl Share {
         let (partition, end) = (batch.partition(), self.goal.end_of(batch.partition()));
         while self.left > 0 {
             let Some(record) = batch.next_record() else { break };
-            let record = record.map_err(|error| cannot_read(&error))?;
+            let record = record.map_err(|error| self.cannot_read(&error))?;
             if end.is_some_and(|end| record.offset >= end) {
                 break;
             }

@@ -9,7 +9,8 @@ use std::{io::Write, sync::Arc, time::Duration};
 
 use clap::{Args, ValueEnum};
 use log_client::{
-    Client, ConsumeError, Consumer, ConsumerBatch, Event, Isolation, OffsetSpec, types::Offset,
+    Client, ConsumeError, Consumer, ConsumerBatch, ErrorCode, Event, Isolation, OffsetSpec,
+    types::Offset,
 };
 
 use super::BrokerArgs;
@@ -264,7 +265,7 @@ impl Run {
                     // Nothing more for now: show what there is.
                     out.flush()?;
                 }
-                Some(Err(error)) => return Err(cannot_read(&error)),
+                Some(Err(error)) => return Err(cannot_read(&error, Reader::Alone)),
                 None => return Ok(()),
             }
         }
@@ -275,7 +276,7 @@ impl Run {
         let (partition, end) = (batch.partition(), self.plan.end_of(batch.partition()));
         while self.left > 0 {
             let Some(record) = batch.next_record() else { break };
-            let record = record.map_err(|error| cannot_read(&error))?;
+            let record = record.map_err(|error| cannot_read(&error, Reader::Alone))?;
             if end.is_some_and(|end| record.offset >= end) {
                 break;
             }
@@ -290,12 +291,43 @@ impl Run {
     }
 }
 
-fn cannot_read(error: &ConsumeError) -> CliError {
+/// Who reads, which decides how to go on behind damage.
+#[derive(Clone, Copy)]
+enum Reader<'a> {
+    Alone,
+    /// A member of this group.
+    Member(&'a str),
+}
+
+impl Reader<'_> {
+    fn hint_at_damage(self, topic: &str, partition: u32) -> String {
+        match self {
+            Self::Alone => format!(
+                "`cairn consume {topic} --partition {partition} --from OFFSET` reads on behind the damage"
+            ),
+            Self::Member(group) => format!(
+                "`cairn group offsets set {group} {topic} --partition {partition} --to OFFSET` has the \
+                 group go on behind the damage"
+            ),
+        }
+    }
+}
+
+fn cannot_read(error: &ConsumeError, reader: Reader<'_>) -> CliError {
     let hint = match error {
         ConsumeError::Topic { error, .. } | ConsumeError::Stream(error) => hint_for(error),
-        ConsumeError::Corrupt { .. } => Some(
-            "`cairn segment dump` shows where the next batch begins: --from reads on there".into(),
-        ),
+        ConsumeError::Corrupt { topic, partition, .. } => Some(format!(
+            "{}; `cairn segment dump` shows where the next batch begins",
+            reader.hint_at_damage(topic, *partition)
+        )),
+        ConsumeError::Partition { topic, partition, error }
+            if error.code() == ErrorCode::CorruptLog =>
+        {
+            Some(format!(
+                "{}, at the offset that the error names, or at `latest` if it names none",
+                reader.hint_at_damage(topic, *partition)
+            ))
+        }
         ConsumeError::Partition { .. } => None,
     };
     let failed = CliError::new(error.to_string());
