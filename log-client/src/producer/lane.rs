@@ -266,6 +266,12 @@ impl Lane {
         self.settle()
     }
 
+    /// Whether a refusal is but what a batch that was refused before it brings about: the sequences
+    /// behind that one do not join on.
+    pub(super) fn is_consequence(&self, error: &BrokerError) -> bool {
+        self.mode == Mode::Settling && error.code() == ErrorCode::OutOfOrderSequenceNumber
+    }
+
     /// The connection is gone, and with it every answer that was still to come.
     pub(super) fn connection_lost(&mut self) -> Vec<Finished> {
         for batch in &mut self.batches {

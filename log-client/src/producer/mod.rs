@@ -159,6 +159,13 @@ impl Producer {
         self.handle.stats.take_failures()
     }
 
+    /// Waits until records have failed, and tells of those that did since they were last told of,
+    /// here or by [`Producer::flush`]. For who awaits no record on its own and will not wait for
+    /// the end either. Nothing is lost when the future is dropped.
+    pub async fn failure(&self) -> FlushError {
+        self.handle.stats.failure().await
+    }
+
     /// Takes no more records, from any clone, and finishes those that it has, as
     /// [`Producer::flush`] does. A producer that is dropped instead finishes them in the
     /// background, for as long as the runtime lives.

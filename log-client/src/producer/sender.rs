@@ -276,6 +276,8 @@ impl Sender {
         let traffic = traffic(&mut self.lanes, queue);
         match &result {
             Ok(_) => traffic.backoff.reset(),
+            // It would hide what has held everything up.
+            Err(error) if traffic.lane.is_consequence(error) => {}
             Err(error) => self.last_error = Some(error.to_string().into()),
         }
         let finished = traffic.lane.answered(id, result);

@@ -1,11 +1,12 @@
 //! What became of a producer's records, in numbers.
 //!
-//! The rule: a failure that nobody awaited is still told, by the next flush. Counters are updated
-//! once per batch.
+//! The rule: a failure that nobody awaited is still told, once: by the next flush, or to whoever
+//! waits for one. Counters are updated once per batch.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::{
     completion::{AppendKind, BatchMetadata},
@@ -33,6 +34,8 @@ pub(super) struct Stats {
     failed: AtomicU64,
     /// Not yet told by a flush.
     untold: Mutex<Option<FlushError>>,
+    /// Something is untold.
+    fails: Notify,
 }
 
 impl Stats {
@@ -50,6 +53,19 @@ impl Stats {
         let mut untold = self.untold.lock();
         let told = untold.get_or_insert_with(|| FlushError { failed: 0, first: error.clone() });
         told.failed += u64::from(records);
+        drop(untold);
+        self.fails.notify_one();
+    }
+
+    /// Waits for a failure that is untold, and takes what has failed since this was last asked.
+    pub(super) async fn failure(&self) -> FlushError {
+        loop {
+            // Noted before anybody waits, a failure wakes the one who does.
+            match self.take_failures() {
+                Err(failure) => return failure,
+                Ok(()) => self.fails.notified().await,
+            }
+        }
     }
 
     /// What failed since this was last asked.

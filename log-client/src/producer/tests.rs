@@ -182,6 +182,49 @@ async fn a_lost_place_is_taken_up_under_a_new_producer_id() {
     assert_eq!(broker.state.lock().next_producer, 2);
 }
 
+/// Behind a batch that is refused the sequences do not join on. What is told is why it was refused.
+#[tokio::test]
+async fn what_holds_everything_up_is_told_and_not_what_follows_from_it() {
+    let broker = FakeBroker::start(1).await;
+    let timeout = Duration::from_millis(300);
+    let producer =
+        broker.client().producer().batch_records(1).delivery_timeout(timeout).build().unwrap();
+    producer.send(record(0, "a")).await.unwrap().await.unwrap();
+    let refuse = |request: &log_proto::v1::ProduceRequest| match &request.payload {
+        Some(log_proto::v1::produce_request::Payload::Batch(batch))
+            if crate::fake::values(batch).contains(&"b".to_owned()) =>
+        {
+            Fault::Refuse(refusal(ErrorCode::DiskFull))
+        }
+        _ => Fault::Serve,
+    };
+    broker.faults(refuse);
+    let first = producer.send(record(0, "b")).await.unwrap();
+    for value in ["c", "d"] {
+        drop(producer.send(record(0, value)).await.unwrap());
+    }
+    let error = first.await.unwrap_err().to_string();
+    let cause = crate::BrokerError::from(refusal(ErrorCode::DiskFull)).to_string();
+    assert!(error.contains(&cause), "{error}");
+}
+
+#[tokio::test]
+async fn who_waits_for_failures_is_told_of_each_once() {
+    let broker = FakeBroker::start(1).await;
+    let producer = broker.client().producer().batch_records(1).build().unwrap();
+    producer.send(record(0, "a")).await.unwrap().await.unwrap();
+    broker.faults(|_| Fault::Refuse(refusal(ErrorCode::MessageTooLarge)));
+    for value in ["b", "c"] {
+        drop(producer.send(record(0, value)).await.unwrap());
+        let told = producer.failure().await;
+        assert_eq!(told.failed, 1);
+        assert!(matches!(told.first, DeliveryError::Refused { .. }), "{told}");
+    }
+    let mut waiting = pin!(producer.failure());
+    assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await.is_pending());
+    producer.close().await.unwrap();
+}
+
 /// What was sent and never answered is in doubt, and the error says so.
 #[tokio::test]
 async fn an_unanswered_record_may_be_written() {
