@@ -1,9 +1,11 @@
 //! `cairn produce`: lines, or other records, into a topic.
 //!
 //! The rule: no record is awaited on its own. The producer counts what is acknowledged and what
-//! fails, and tells when it is closed; the input goes on meanwhile, as far as its buffer allows.
+//! fails; the input goes on meanwhile, as far as its buffer allows. Whoever feeds it for days is
+//! told of a failure when it happens, and once more at the end.
 
 use std::{
+    convert::Infallible,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -30,7 +32,8 @@ use crate::{
 #[command(after_help = "\
 A line is sent as the bytes that it is, without its line feed; a carriage return stays.
 The input goes on through restarts of the broker: a record fails only after --delivery-timeout,
-and none is stored twice. The exit code is 1 if any record failed. SIGINT (Ctrl-C) and SIGTERM end
+and none is stored twice. What fails is told on standard error when it does, and in sum at the
+end; the exit code is 1 then. SIGINT (Ctrl-C) and SIGTERM end
 the input, and what was read is still sent; a second one ends it at once.
 
 Examples:
@@ -147,16 +150,51 @@ pub(super) async fn run(args: ProduceArgs) -> Result<()> {
     let started = Instant::now();
     // Records that the producer took.
     let mut sent = 0;
+    let mut failures = Failures::default();
     let outcome = tokio::select! {
+        never = failures.tell(&producer) => match never {},
         outcome = send_all(&args, sources, &producer, &template, &mut sent) => outcome,
         () = stop.told() => Err(CliError::new("stopped by a signal before the end of the input")
             .hint("everything up to there was sent")),
     };
     // What was taken is finished whatever ended the input.
-    let failures = producer.close().await;
+    let last = tokio::select! {
+        never = failures.tell(&producer) => match never {},
+        last = producer.close() => last,
+    };
+    last.unwrap_or_else(|last| failures.add(last));
     report(&args, &producer, started.elapsed())?;
     // What ended the input is less than that some of it is not stored.
-    failures.map_err(|error| failed(&error, sent)).and(outcome)
+    failures.all.map_or(Ok(()), |all| Err(failed(&all, sent))).and(outcome)
+}
+
+/// How often failures are told of, at most: each may be of another batch for the same reason.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Records that were not acknowledged.
+#[derive(Default)]
+struct Failures {
+    all: Option<FlushError>,
+}
+
+impl Failures {
+    /// Says so on standard error as records fail.
+    async fn tell(&mut self, producer: &Producer) -> Infallible {
+        loop {
+            let failure = producer.failure().await;
+            let records = counted(failure.failed, "record");
+            output::note(&format!("warning: {records} not acknowledged: {}", failure.first));
+            self.add(failure);
+            tokio::time::sleep(TELL_INTERVAL).await;
+        }
+    }
+
+    fn add(&mut self, more: FlushError) {
+        match &mut self.all {
+            Some(all) => all.failed += more.failed,
+            None => self.all = Some(more),
+        }
+    }
 }
 
 /// As much as a broker's restart may take at a few hundred megabytes a second would be too much:

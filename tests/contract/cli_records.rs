@@ -239,6 +239,28 @@ fn who_follows_sees_each_record_when_it_comes() {
     assert_eq!(consume(&broker, &["--group", "g"]), "", "what was seen was committed");
 }
 
+/// Who feeds it for days must not learn at the end that something was refused at the beginning.
+#[test]
+fn a_refusal_is_told_when_it_happens() {
+    let data = data_folder();
+    let broker = Broker::start(data.path());
+    good(run(&broker, &["topic", "create", "t"], b""));
+    let (mut producer, _) = started(typed(&broker, &["produce", "t"]));
+    let mut typing = producer.stdin.take().expect("piped");
+    let mut told = BufReader::new(producer.stderr.take().expect("piped"));
+    typing.write_all(&[vec![b'x'; 1_100_000], b"\n".to_vec()].concat()).expect("it reads");
+    let mut line = String::new();
+    told.read_line(&mut line).expect("it writes");
+    assert!(line.contains("1 record not acknowledged") && line.contains("1048588"), "{line}");
+    typing.write_all(b"small\n").expect("it goes on");
+    drop(typing);
+    assert_eq!(ended(producer).status.code(), Some(1));
+    let mut rest = String::new();
+    told.read_to_string(&mut rest).expect("text");
+    assert!(rest.contains("error: 1 of 2 records not acknowledged"), "{rest}");
+    assert_eq!(consume(&broker, &[]), "small\n");
+}
+
 fn signalled(child: &Child, signal: &str) {
     let status = Command::new("kill").args([signal, &child.id().to_string()]).status();
     assert!(status.expect("kill(1) exists").success());
