@@ -7,6 +7,8 @@ use std::{io, net::SocketAddr};
 
 use log_client::{BrokerError, ErrorCode, RequestError};
 
+use crate::door;
+
 /// Why a command ends.
 #[derive(Debug)]
 pub(crate) enum CliError {
@@ -55,11 +57,18 @@ impl From<RequestError> for CliError {
 pub(crate) fn hint_for(error: &RequestError) -> Option<String> {
     match error {
         RequestError::Unreachable { address, .. } => Some(hint_for_nobody_at(address)),
-        RequestError::BadAnswer { .. } => Some("is this the gRPC port of a cairn broker?".into()),
+        RequestError::BadAnswer { .. } => {
+            Some(format!("is this the gRPC port of a cairn broker? {GRPC_PORT}"))
+        }
         RequestError::Refused(refusal) => hint_for_refusal(refusal).map(str::to_owned),
-        RequestError::ConnectionLost { .. } | RequestError::TimedOut { .. } => None,
+        RequestError::ConnectionLost { address, .. } => door::speaks_kafka(address)
+            .then(|| format!("{address} is a port for Kafka's clients: {GRPC_PORT}")),
+        RequestError::TimedOut { .. } => None,
     }
 }
+
+const GRPC_PORT: &str = "--broker wants the gRPC port, which is 9094 unless the broker's setting grpc.listen says \
+     otherwise";
 
 /// A broker takes an IP address, and only one of the machine that it runs on.
 fn hint_for_nobody_at(address: &str) -> String {

@@ -4,6 +4,7 @@
 //! its crate: `log-server` serves, `log-client` talks to a broker, `log-core` reads files.
 
 mod commands;
+mod door;
 mod error;
 mod format;
 mod input;

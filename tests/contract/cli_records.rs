@@ -356,6 +356,7 @@ fn what_cannot_be_done_is_said_with_a_way_out() {
         (&["consume", "t", "--broker", nobody], b"", 1, "--broker"),
         (&["topic", "list", "--broker", "nowhere"], b"", 2, "host:port"),
         (&["topic", "list", "--broker", &broker.http], b"", 1, "is this the gRPC port"),
+        (&["topic", "list", "--broker", &broker.kafka], b"", 1, "wants the gRPC port"),
         (&["produce", "t", "--partition", "1"], b"x\n", 1, "there is no 1"),
         (&["produce", "t", "--file", "/nowhere/x"], b"", 1, "/nowhere/x"),
         (&["produce", "t", "--length-delimited"], b"\0\0\0\x05ab", 1, "ends inside a record"),
