@@ -112,7 +112,7 @@ pub use mmap::Mapping;
 pub use offsets::{NoListener, OffsetListener, Offsets};
 pub use producer::{AppendOrigin, BatchMetadata, ProducerEntry, ProducerStateError};
 pub use read::{Fetched, Isolation, TimestampedOffset};
-pub use recovery::{Cut, FoundAs, RecoveryReport};
+pub use recovery::{Cut, FoundAs, Lacking, RecoveryReport, Remains};
 pub use retention::Retired;
 pub use scan::{FoundBatch, LostRange, Scan, Scanned};
 pub use segment::FileName;

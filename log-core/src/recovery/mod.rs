@@ -23,6 +23,7 @@
 mod bytes;
 mod indexes;
 mod plan;
+mod remains;
 mod replay;
 mod run;
 mod survey;
@@ -44,6 +45,7 @@ use crate::segment::{ActiveSegment, FileName, Segment};
 
 pub(crate) use indexes::build_indexes;
 use plan::{Begin, Plan, Way};
+pub use remains::{Lacking, Remains};
 pub(crate) use replay::write_snapshot;
 use run::Run;
 use survey::Survey;

@@ -3,6 +3,7 @@
 //! The rule: a checkpoint is a hint, and believed only as far as the log files agree with it. One
 //! that is wrong costs a longer scan; followed, it would cut sound batches away.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use log_proto::types::{Offset, TimestampMs};
@@ -75,7 +76,8 @@ impl Plan {
             Decision::BeginAnew => return begin(log_start, None),
             Decision::ReportAndBeginBehind => {
                 let at = used.unwrap_or(log_start);
-                return begin(at, Some(all_gone(folder, log_start, at)));
+                let noted = checkpoint.as_ref().map(|known| known.recovery_point.segment);
+                return begin(at, Some(all_gone(folder, noted, log_start..at)));
             }
             Decision::ScanNothing => FoundAs::Clean,
             _ => FoundAs::Crashed,
@@ -108,11 +110,12 @@ fn without_logs(log_start: Offset, used: Option<Offset>) -> Checkpoint {
     }
 }
 
-fn all_gone(folder: &Folder, from: Offset, to: Offset) -> Damage {
+/// Names the file that the checkpoint does, where there is one: it was there, and was the last.
+fn all_gone(folder: &Folder, noted: Option<Offset>, Range { start, end }: Range<Offset>) -> Damage {
     Damage {
-        file: folder.path_of(&FileName::Log(from)),
+        file: folder.path_of(&FileName::Log(noted.unwrap_or(start))),
         position: 0,
-        detail: format!("no log file is left of offsets {from} to {to}, which were synced"),
+        detail: format!("no log file is left of offsets {start} to {end}, which were synced"),
     }
 }
 

@@ -18,6 +18,7 @@
 //! - [`past_retention`]: what is older than it is kept is said aloud.
 //! - [`patterns`]: which topics a pattern matches.
 //! - [`reading`]: where reading begins, and which offsets there are.
+//! - [`remains`]: what is left of the broker's own logs, before a start touches them.
 //! - [`startup`], [`stop`]: from a folder to a broker and back.
 
 mod admin;
@@ -29,6 +30,7 @@ mod partitions;
 mod past_retention;
 mod patterns;
 mod reading;
+mod remains;
 mod request_memory;
 #[cfg(any(test, feature = "fuzz"))]
 mod scratch;
@@ -36,6 +38,8 @@ mod startup;
 mod stop;
 mod strays;
 
+#[cfg(test)]
+mod lost_files_tests;
 #[cfg(test)]
 mod own_files_tests;
 
@@ -68,6 +72,7 @@ pub use groups::{
 pub use partitions::DeleteBefore;
 pub use patterns::{TopicPattern, TopicPatternError};
 pub use reading::{Edge, FoundOffset, MemberStart, OffsetQuery, StartPosition, WithoutCommit};
+pub use remains::LostLog;
 pub(crate) use request_memory::RequestMemory;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use scratch::Scratch;

@@ -17,7 +17,7 @@ use super::*;
 /// How many places of a file are damaged, one at a time.
 const PLACES: usize = 6;
 
-async fn start(data: &Path) -> Result<Broker, StartupError> {
+pub(super) async fn start(data: &Path) -> Result<Broker, StartupError> {
     try_start_on(data, Arc::new(Disk)).await
 }
 
@@ -34,12 +34,12 @@ async fn commit_at(broker: &Broker, group: &str, offset: i64, metadata: &str) {
 
 /// What a user sees of topics and groups.
 #[derive(PartialEq, Debug)]
-struct Known {
-    topics: Vec<(String, usize)>,
-    offsets: Vec<GroupOffset>,
+pub(super) struct Known {
+    pub(super) topics: Vec<(String, usize)>,
+    pub(super) offsets: Vec<GroupOffset>,
 }
 
-async fn known(broker: &Broker) -> Known {
+pub(super) async fn known(broker: &Broker) -> Known {
     let all = broker.topics().all();
     let topics = all.iter().map(|topic| (topic.name.to_string(), topic.serving().count()));
     let mut topics: Vec<_> = topics.collect();
@@ -51,27 +51,27 @@ async fn known(broker: &Broker) -> Known {
     Known { topics, offsets }
 }
 
-fn findings(broker: &Broker, log: &str) -> Vec<String> {
+pub(super) fn findings(broker: &Broker, log: &str) -> Vec<String> {
     broker.topics().get(log).unwrap().serving().next().unwrap().findings()
 }
 
-fn end(broker: Broker) {
+pub(super) fn end(broker: Broker) {
     broker.inner.parts.committer.stop();
 }
 
-fn stop(broker: Broker) {
+pub(super) fn stop(broker: Broker) {
     broker.begin_stop();
     broker.finish_stop();
 }
 
 /// A data folder, and what it holds.
-struct Left {
-    data: TempDir,
-    known: Known,
+pub(super) struct Left {
+    pub(super) data: TempDir,
+    pub(super) known: Known,
 }
 
 /// Two lives, both stopped cleanly.
-async fn stopped() -> Left {
+pub(super) async fn stopped() -> Left {
     let data = tempfile::tempdir().unwrap();
     let broker = start(data.path()).await.unwrap();
     create(&broker, "first").await;
@@ -88,7 +88,7 @@ async fn stopped() -> Left {
 
 /// The second life crashes, and no snapshot was ever written: the logs are all there is. What the
 /// first has written lies below the recovery point.
-async fn crashed() -> Left {
+pub(super) async fn crashed() -> Left {
     let before = stopped().await;
     fs::remove_dir_all(before.data.path().join("coordinators")).unwrap();
     let broker = start(before.data.path()).await.unwrap();
@@ -100,7 +100,7 @@ async fn crashed() -> Left {
     Left { data, known }
 }
 
-fn copied(data: &Path) -> TempDir {
+pub(super) fn copied(data: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for file in files(data) {
         let to = copy.path().join(&file);
@@ -121,7 +121,7 @@ fn trimmed(file: &Path) -> Vec<u8> {
 }
 
 /// All files but those that say nothing, relative to the folder.
-fn files(data: &Path) -> Vec<PathBuf> {
+pub(super) fn files(data: &Path) -> Vec<PathBuf> {
     let (mut files, mut folders) = (Vec::new(), vec![data.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -216,7 +216,7 @@ async fn after_a_crash_what_is_lost_is_told() {
 }
 
 /// Where the log of these is.
-fn log_of(name: &str) -> PathBuf {
+pub(super) fn log_of(name: &str) -> PathBuf {
     Path::new("topics").join(format!("{name}-0")).join("00000000000000000000.log")
 }
 

@@ -1,14 +1,15 @@
 //! From a folder to a broker, as a numbered walk.
 //!
 //! 1. Lock the folder; learn how it was left.
-//! 2. Open the metadata log and replay it.
-//! 3. After an unclean stop, raise the leader epoch, durably, before anything else is opened.
-//! 4. Open the offsets log and replay it.
-//! 5. Finish the deletions that a stop has cut short.
-//! 6. Look after folders that belong to no topic.
-//! 7. Open every partition, a few at a time. One that fails is reported and takes no traffic; the
+//! 2. Look whether the metadata log is all there, before anything is written to it.
+//! 3. Open the metadata log and replay it.
+//! 4. After an unclean stop, raise the leader epoch, durably, before anything else is opened.
+//! 5. Open the offsets log and replay it.
+//! 6. Finish the deletions that a stop has cut short.
+//! 7. Look after folders that belong to no topic.
+//! 8. Open every partition, a few at a time. One that fails is reported and takes no traffic; the
 //!    others serve.
-//! 8. Let time pass for groups.
+//! 9. Let time pass for groups.
 //!
 //! The rule: nothing is removed but what a durable record says is deleted, or what is empty and
 //! unheard of. A folder that nobody can explain stays where it is, and is spoken of.
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::group_session::Seats;
+use super::remains::{self, LostLog};
 use super::request_memory::RequestMemory;
 use super::{Broker, Inner, Stage, admin, strays};
 use crate::config::ServerConfig;
@@ -62,6 +64,9 @@ pub enum StartupError {
         /// Why.
         source: OpenError,
     },
+    /// An internal log has lost what cannot be done without.
+    #[error(transparent)]
+    Lost(#[from] LostLog),
     /// The state of a coordinator cannot be rebuilt.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -201,6 +206,7 @@ impl Broker {
 impl Foundation {
     fn lay(config: &ServerConfig, parts: &PartitionParts) -> Result<Self, StartupError> {
         let data_dir = DataDir::open(&config.data_dir, Arc::clone(&parts.storage))?;
+        remains::look::<MetadataState>(&data_dir, parts, METADATA_LOG)?;
         // The metadata says which leader epoch it is, so its own log knows only one.
         let metadata_log =
             open_internal(&data_dir, parts, METADATA_LOG, METADATA_LOG_ID, LeaderEpoch::ZERO)?;
@@ -266,7 +272,7 @@ impl Foundation {
     }
 }
 
-fn internal_name(name: &'static str) -> TopicName {
+pub(super) fn internal_name(name: &'static str) -> TopicName {
     TopicName::new(name).expect("the broker's own names are sound")
 }
 

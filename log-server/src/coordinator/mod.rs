@@ -30,6 +30,7 @@ pub(crate) mod fuzz;
 pub use rebuild::LoadError;
 pub use runtime::CoordinatorError;
 pub(crate) use runtime::{Coordinator, OpenCoordinator, Place, WriteError};
+pub(crate) use snapshot::snapshot_end;
 
 /// State that a log of records rebuilds.
 pub(crate) trait StateMachine: Default + Send + 'static {

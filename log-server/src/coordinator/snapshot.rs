@@ -121,6 +121,17 @@ impl SnapshotFiles {
     }
 }
 
+/// Up to where a log is not needed by a state of which this is the snapshot's file: where the newest
+/// snapshot that is sound ends. `None` where there is none.
+pub(crate) fn snapshot_end<S: StateMachine>(
+    file: &Path,
+    storage: &dyn Storage,
+) -> Result<Option<Offset>, LoadError> {
+    // Who rebuilds the state says what is damaged.
+    let newest = SnapshotFiles::new(file).read::<S>(storage, |_| {})?;
+    Ok(newest.map(|snapshot| snapshot.next_offset))
+}
+
 /// How many records the state takes, and what is written of it.
 fn body<S: StateMachine>(state: &S, next_offset: Offset) -> (usize, Vec<u8>) {
     let records = state.snapshot();
