@@ -4,10 +4,12 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Home, NOW, data, producer};
 use log_core::inspect::{self, FilePiece, InspectError, Lost, VerifyReport};
 use log_core::record::EndTxnKind;
-use log_core::{Damage, LogConfig};
+use log_core::{Damage, Lacking, LogConfig, Remains};
 
 fn segments() -> Home {
     let home = Home::small();
@@ -95,18 +97,67 @@ fn what_is_missing_is_found() {
 fn what_was_synced_and_is_in_no_log_file_is_found() {
     let home = segments();
     let whole = common::contents(&home.folder());
-    let (first, last) = (&home.names_with(".log")[0], &home.last_log());
+    let last = &home.last_log();
     home.put(last, b"");
     let damages = found_in(&home);
     assert!(matches!(&damages[..], [damage, ..] if damage.file.ends_with(last)), "{damages:?}");
     home.restore(&whole);
     home.names_with(".log").iter().for_each(|log| home.remove(log));
     let damages = found_in(&home);
-    assert!(matches!(&damages[..], [damage] if damage.file.ends_with(first)), "{damages:?}");
+    assert!(matches!(&damages[..], [damage] if damage.file.ends_with(last)), "{damages:?}");
     home.restore(&whole);
-    home.put("log-start", &whole[first]);
+    home.put("log-start", &whole[last]);
     let damages = found_in(&home);
     assert!(matches!(&damages[..], [damage] if damage.file.ends_with("log-start")), "{damages:?}");
+}
+
+fn look(home: &Home) -> Remains {
+    let before = common::contents(&home.folder());
+    let remains = Remains::of(&home.folder(), Arc::clone(&home.storage)).unwrap();
+    assert_eq!(common::contents(&home.folder()), before, "a look changes nothing");
+    remains
+}
+
+#[test]
+fn a_look_misses_each_synced_byte_at_the_end_and_none_behind() {
+    let home = segments();
+    let (whole, last) = (common::contents(&home.folder()), home.last_log());
+    for stopped in [true, false] {
+        for bytes in 0..whole[&last].len() {
+            home.put(&last, &whole[&last][..bytes]);
+            let Remains::Lacking(Lacking { damage, below }) = look(&home) else {
+                panic!("{bytes} bytes are not all")
+            };
+            assert!(damage.file.ends_with(&last) && damage.position == bytes as u64, "{damage}");
+            assert_eq!(below.get(), 19);
+        }
+        home.put(&last, &whole[&last]);
+        assert_eq!(look(&home), Remains::Whole);
+        home.put(&last, &[&whole[&last][..], &[0; 100]].concat());
+        assert_eq!(look(&home), Remains::Whole, "stopped: {stopped}");
+        home.put(&last, &whole[&last]);
+        if stopped {
+            home.open().crash();
+        }
+    }
+}
+
+#[test]
+fn a_look_tells_a_log_that_was_never_made_from_one_that_is_gone() {
+    let home = segments();
+    let logs = home.names_with(".log");
+    home.remove(&logs[0]);
+    let Remains::Lacking(start) = look(&home) else { panic!("its start is gone") };
+    assert!(start.damage.file.ends_with(&logs[0]) && logs[1].contains(&start.below.to_string()));
+    logs[1..].iter().for_each(|log| home.remove(log));
+    let Remains::Lacking(all) = look(&home) else { panic!("all of it is gone") };
+    assert!(all.damage.file.ends_with(logs.last().unwrap()) && all.below.get() == 19);
+    let rest = home.names().into_iter().filter(|name| name != "partition.json");
+    rest.for_each(|name| home.remove(&name));
+    assert_eq!(look(&home), Remains::NoLog);
+    std::fs::remove_dir_all(home.folder()).unwrap();
+    let remains = Remains::of(&home.folder(), Arc::clone(&home.storage)).unwrap();
+    assert_eq!(remains, Remains::NoFolder);
 }
 
 /// A sealed segment of nine batches of two records each, and the last one.

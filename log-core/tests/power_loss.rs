@@ -13,7 +13,7 @@ use common::power::PoweredDisk;
 use common::{Home, LAZY, NOW, Opened, data, epoch, offset, producer};
 use log_core::io::{Storage, make_folder};
 use log_core::record::EndTxnKind;
-use log_core::{AppendKind, FlushPolicy, FoundAs, Isolation, LogConfig};
+use log_core::{AppendKind, FlushPolicy, FoundAs, Isolation, LogConfig, Remains};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -143,6 +143,8 @@ impl Run {
         self.log.take().expect("the log is open between steps").crash();
         self.home.storage = Arc::new(self.disk.clone());
         self.home.epoch = epoch(self.home.epoch.get() + 1);
+        let remains = Remains::of(&self.home.folder(), Arc::clone(&self.home.storage)).unwrap();
+        assert_eq!(remains, Remains::Whole, "power loss alone takes nothing that was synced");
         let log = self.home.open_unsynced();
         assert_eq!(log.report.damages, [], "nothing durable is damaged");
         let end = log.offsets().log_end.get();

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use log_proto::types::Offset;
 
-use super::plan::{Plan, Way};
-use super::survey::Survey;
+use super::plan::{Begin, Plan, Way};
+use super::survey::{Survey, no_file_holds};
 use crate::error::{Damage, OpenError};
 use crate::folder::Folder;
 use crate::io::Storage;
@@ -51,12 +51,27 @@ impl Remains {
         };
         let log_start = crate::log_start::read(&folder)?;
         let checkpoint = LogCheckpoint::read(&folder)?;
-        Ok(match Plan::make(&folder, &survey, log_start, checkpoint)? {
-            Way::Begin(begin) => match begin.lost {
-                Some(damage) => Self::Lacking(Lacking { damage, below: begin.at }),
-                None => Self::NoLog,
-            },
-            Way::Look(_) => Self::Whole,
-        })
+        let lacking = match Plan::make(&folder, &survey, log_start, checkpoint.clone())? {
+            Way::Begin(Begin { lost: None, .. }) => return Ok(Self::NoLog),
+            Way::Begin(Begin { lost: Some(damage), at, .. }) => Some(Lacking { damage, below: at }),
+            Way::Look(plan) => {
+                // Reported too is a checkpoint that is another log's. It takes nothing from this.
+                let ahead = plan.lost.and(checkpoint);
+                let end = ahead.and_then(|ahead| lacking_end(&folder, &survey, &ahead));
+                end.or_else(|| lacking_start(&folder, &survey, log_start))
+            }
+        };
+        Ok(lacking.map_or(Self::Whole, Self::Lacking))
     }
+}
+
+fn lacking_end(folder: &Folder, survey: &Survey, checkpoint: &LogCheckpoint) -> Option<Lacking> {
+    let damage = survey.missing_bytes(folder, checkpoint)?;
+    Some(Lacking { damage, below: checkpoint.recovery_point.offset })
+}
+
+fn lacking_start(folder: &Folder, survey: &Survey, log_start: Offset) -> Option<Lacking> {
+    let gone = survey.missing_start(log_start)?;
+    let below = gone.end;
+    Some(Lacking { damage: no_file_holds(folder, gone), below })
 }

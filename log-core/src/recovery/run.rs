@@ -10,7 +10,7 @@ use super::bytes::{any_set, rewrite, save_tail};
 use super::indexes::IndexBuilder;
 use super::plan::Plan;
 use super::replay::{Replay, write_snapshot};
-use super::survey::Survey;
+use super::survey::{Survey, no_file_holds};
 use super::table::{self, Behind, Here, Next, Then};
 use super::{Cut, FoundAs, Recovered, RecoveryReport, into_open_error};
 use crate::error::{Damage, FileError, OpenError};
@@ -235,14 +235,7 @@ impl Run {
         if first <= log_start {
             return log_start;
         }
-        self.report.damages.push(Damage {
-            file: folder.path_of(&FileName::Log(log_start)),
-            position: 0,
-            detail: format!(
-                "no file holds offsets {log_start} to {first}: they are lost, or were deleted \
-                 while the disk was full"
-            ),
-        });
+        self.report.damages.push(no_file_holds(folder, log_start..first));
         // Told once. Where it cannot be noted, it is told again.
         let _ = crate::log_start::write(folder, first);
         first

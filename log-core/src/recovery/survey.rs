@@ -1,6 +1,7 @@
 //! What lies in a log's folder, and the deletions that are still to be finished: passes 1 and 2.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use log_proto::types::Offset;
 
@@ -67,19 +68,35 @@ impl Survey {
 
     /// What the checkpoint says was synced, and is not there; or is there, and no batch ends so.
     pub(super) fn missing(&self, folder: &Folder, checkpoint: &LogCheckpoint) -> Damage {
+        self.missing_bytes(folder, checkpoint).unwrap_or_else(|| {
+            let Tail { segment, position, .. } = checkpoint.recovery_point;
+            let log = FileName::Log(segment);
+            let detail = format!("it points at byte {position} of {log}, where no batch ends");
+            Damage { file: folder.path_of(&FileName::Checkpoint), position: 0, detail }
+        })
+    }
+
+    /// What the checkpoint says was synced, and is not there. What is deleted nobody misses.
+    pub(super) fn missing_bytes(
+        &self,
+        folder: &Folder,
+        checkpoint: &LogCheckpoint,
+    ) -> Option<Damage> {
         let Tail { segment, position, .. } = checkpoint.recovery_point;
-        let bytes = self.logs.get(&segment).copied().unwrap_or(0);
-        if bytes < position {
-            let detail = format!("the file has {bytes} bytes, of which {position} were synced");
-            return Damage {
-                file: folder.path_of(&FileName::Log(segment)),
-                position: bytes,
-                detail,
-            };
-        }
-        let log = FileName::Log(segment);
-        let detail = format!("it points at byte {position} of {log}, where no batch ends");
-        Damage { file: folder.path_of(&FileName::Checkpoint), position: 0, detail }
+        let bytes = self.logs.get(&segment).copied();
+        let detail = match bytes {
+            Some(bytes) if bytes >= position => return None,
+            Some(bytes) => format!("the file has {bytes} bytes, of which {position} were synced"),
+            None => format!("the file is missing, and {position} bytes of it were synced"),
+        };
+        let file = folder.path_of(&FileName::Log(segment));
+        Some(Damage { file, position: bytes.unwrap_or(0), detail })
+    }
+
+    /// The offsets behind the log's start that no file holds, where there are files.
+    pub(super) fn missing_start(&self, log_start: Offset) -> Option<Range<Offset>> {
+        let first = *self.logs.first_key_value()?.0;
+        (first > log_start).then_some(log_start..first)
     }
 
     /// Keeps the snapshots at the segments' starts and the newest one. One from behind the log's
@@ -122,5 +139,17 @@ impl Survey {
             }
         }
         Ok(())
+    }
+}
+
+/// What is to be said of the offsets from the log's start on, where the first file begins later.
+pub(super) fn no_file_holds(folder: &Folder, Range { start, end }: Range<Offset>) -> Damage {
+    Damage {
+        file: folder.path_of(&FileName::Log(start)),
+        position: 0,
+        detail: format!(
+            "no file holds offsets {start} to {end}: they are lost, or were deleted while the \
+             disk was full"
+        ),
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn start(data: &Path) -> Result<Broker, StartupError> {
     try_start_on(data, Arc::new(Disk)).await
 }
 
-async fn commit_at(broker: &Broker, group: &str, offset: i64, metadata: &str) {
+pub(super) async fn commit_at(broker: &Broker, group: &str, offset: i64, metadata: &str) {
     let offset = GroupOffset {
         topic: "first".to_owned(),
         partition: 1,
