@@ -154,7 +154,7 @@ fn a_look_tells_a_log_that_was_never_made_from_one_that_is_gone() {
     assert!(all.damage.file.ends_with(logs.last().unwrap()) && all.below.get() == 19);
     let rest = home.names().into_iter().filter(|name| name != "partition.json");
     rest.for_each(|name| home.remove(&name));
-    assert_eq!(look(&home), Remains::NoLog);
+    assert_eq!(look(&home), Remains::NoLog { first: home.folder().join(&logs[0]) });
     std::fs::remove_dir_all(home.folder()).unwrap();
     let remains = Remains::of(&home.folder(), Arc::clone(&home.storage)).unwrap();
     assert_eq!(remains, Remains::NoFolder);

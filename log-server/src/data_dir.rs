@@ -4,7 +4,8 @@
 //! DATA/
 //!   lock                            flock'd while a broker runs; holds its process id
 //!   format                          the version of this layout; a newer one is refused by name
-//!   cluster-id                      16 bytes that tell this data from any other
+//!   cluster-id                      16 bytes that tell this data from any other; written once the
+//!                                   internal logs are there
 //!   clean-stop                      there only between a clean stop and the next start
 //!   reserve                         room that a start on a full disk gives up
 //!   topics/<topic>-<partition>/     one log each
@@ -91,6 +92,16 @@ pub enum LeftAs {
     Unclean,
 }
 
+/// Whether the folder's internal logs have been made. Once they were, one that is not there is lost
+/// and not new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OwnLogs {
+    /// Both, durably, before `cluster-id` was written.
+    Made,
+    /// Perhaps not yet: the first start is under way, or was cut short.
+    Unknown,
+}
+
 /// A data folder, locked for as long as this lives.
 #[derive(Debug)]
 pub struct DataDir {
@@ -98,6 +109,7 @@ pub struct DataDir {
     storage: Arc<dyn Storage>,
     left_as: LeftAs,
     cluster_id: Uuid,
+    own_logs: OwnLogs,
     reserve: Reserve,
     /// The lock is the operating system's, and gone with this descriptor.
     _lock: File,
@@ -111,18 +123,24 @@ impl DataDir {
         let lock = lock(path)?;
         let reserve = Reserve::open(path);
         let is_new = claim_layout(path, &*storage)?;
-        for folder in ["topics", "coordinators"] {
+        let (cluster_id, own_logs) = cluster_id(path, &*storage)?;
+        // Where logs were, their folder is not made again: it may be a disk that is not mounted.
+        let folders = match own_logs {
+            OwnLogs::Made => &["coordinators"][..],
+            OwnLogs::Unknown => &["topics", "coordinators"],
+        };
+        for folder in folders {
             let folder = path.join(folder);
             log_core::io::make_folder(&*storage, &folder).map_err(failed("make", &folder))?;
         }
-        let cluster_id = cluster_id(path, &*storage)?;
         let was_clean = take_clean_stop(path, &*storage)?;
         let left_as = match (is_new, was_clean) {
             (IsNew::Yes, _) => LeftAs::New,
             (IsNew::No, true) => LeftAs::Clean,
             (IsNew::No, false) => LeftAs::Unclean,
         };
-        Ok(Self { path: path.to_owned(), storage, left_as, cluster_id, reserve, _lock: lock })
+        let path = path.to_owned();
+        Ok(Self { path, storage, left_as, cluster_id, own_logs, reserve, _lock: lock })
     }
 
     /// The folder itself.
@@ -133,6 +151,22 @@ impl DataDir {
     /// What tells this broker's data from that of any other.
     pub fn cluster_id(&self) -> Uuid {
         self.cluster_id
+    }
+
+    /// Whether the internal logs have been made.
+    pub(crate) fn own_logs(&self) -> OwnLogs {
+        self.own_logs
+    }
+
+    /// Notes, durably, that both internal logs have been made, durably. From now on one that is
+    /// missing is lost.
+    pub(crate) fn own_logs_are_made(&self) -> Result<(), DataDirError> {
+        if self.own_logs == OwnLogs::Made {
+            return Ok(());
+        }
+        let file = self.path.join("cluster-id");
+        let id = self.cluster_id.as_bytes();
+        Ok(durable_file::write(&*self.storage, &file, CLUSTER_ID, id)?)
     }
 
     /// How the last broker left it.
@@ -223,18 +257,18 @@ fn claim_layout(folder: &Path, storage: &dyn Storage) -> Result<IsNew, DataDirEr
     Ok(IsNew::Yes)
 }
 
-/// The id that the folder was given when it was made, or just now. A client that finds another one
-/// behind the same address knows that it talks to another broker's data.
-fn cluster_id(folder: &Path, storage: &dyn Storage) -> Result<Uuid, DataDirError> {
+/// The id that the folder was given when it was made, or a new one. A client that finds another one
+/// behind the same address knows that it talks to another broker's data. A new one is written only
+/// behind the internal logs, so that it tells of them: a file of its own for that would be one more
+/// to lose.
+fn cluster_id(folder: &Path, storage: &dyn Storage) -> Result<(Uuid, OwnLogs), DataDirError> {
     let file = folder.join("cluster-id");
-    if let Some(bytes) = durable_file::read(storage, &file, CLUSTER_ID)? {
-        let detail = format!("{} bytes are no id", bytes.len());
-        let damaged = |_| DurableFileError::Damaged { file, detail };
-        return Ok(Uuid::from_slice(&bytes).map_err(damaged)?);
-    }
-    let id = Uuid::new_v4();
-    durable_file::write(storage, &file, CLUSTER_ID, id.as_bytes())?;
-    Ok(id)
+    let Some(bytes) = durable_file::read(storage, &file, CLUSTER_ID)? else {
+        return Ok((Uuid::new_v4(), OwnLogs::Unknown));
+    };
+    let detail = format!("{} bytes are no id", bytes.len());
+    let damaged = |_| DurableFileError::Damaged { file, detail };
+    Ok((Uuid::from_slice(&bytes).map_err(damaged)?, OwnLogs::Made))
 }
 
 /// Whether the marker was there. It is gone, durably, before anything else happens: a crash from

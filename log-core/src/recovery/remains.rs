@@ -7,7 +7,7 @@
 //! logs are to go on.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use log_proto::types::Offset;
@@ -18,6 +18,7 @@ use crate::error::{Damage, OpenError};
 use crate::folder::Folder;
 use crate::io::Storage;
 use crate::log_checkpoint::LogCheckpoint;
+use crate::segment::FileName;
 
 /// What a folder holds of what was written in it, as far as it knows itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,7 +26,10 @@ pub enum Remains {
     /// There is no such folder.
     NoFolder,
     /// There is no log file, and nothing that tells of one: it was never made, or all is gone.
-    NoLog,
+    NoLog {
+        /// What a new log would begin with.
+        first: PathBuf,
+    },
     /// Bytes that had been synced are gone.
     Lacking(Lacking),
     /// Nothing is known to be gone.
@@ -52,7 +56,9 @@ impl Remains {
         let log_start = crate::log_start::read(&folder)?;
         let checkpoint = LogCheckpoint::read(&folder)?;
         let lacking = match Plan::make(&folder, &survey, log_start, checkpoint.clone())? {
-            Way::Begin(Begin { lost: None, .. }) => return Ok(Self::NoLog),
+            Way::Begin(Begin { lost: None, at, .. }) => {
+                return Ok(Self::NoLog { first: folder.path_of(&FileName::Log(at)) });
+            }
             Way::Begin(Begin { lost: Some(damage), at, .. }) => Some(Lacking { damage, below: at }),
             Way::Look(plan) => {
                 // Reported too is a checkpoint that is another log's. It takes nothing from this.

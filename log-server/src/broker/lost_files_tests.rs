@@ -2,16 +2,20 @@
 //! has refused has changed nothing, so that putting the file back is enough.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
 
 use log_core::inspect;
+use log_core::io::{Disk, Entry, File, OpenMode, Storage};
+use parking_lot::Mutex;
+use tempfile::TempDir;
 
 use super::own_files_tests::{
     Left, commit_at, copied, crashed, end, files, findings, known, log_of, start, stopped,
 };
 use super::startup::{METADATA_LOG, OFFSETS_LOG};
-use super::tests::create;
+use super::tests::{create, try_start_on};
 
 /// The files of the internal logs and their snapshots.
 fn own_files(data: &Path) -> impl Iterator<Item = PathBuf> {
@@ -40,6 +44,17 @@ async fn lived() -> Left {
     Left { data, known }
 }
 
+/// One life of a moment: no checkpoint, no snapshot.
+async fn young() -> Left {
+    let data = tempfile::tempdir().unwrap();
+    let broker = start(data.path()).await.unwrap();
+    create(&broker, "first").await;
+    commit_at(&broker, "g", 3, "early").await;
+    let left = Left { data: copied(data.path()), known: known(&broker).await };
+    end(broker);
+    left
+}
+
 async fn lived_without_snapshots() -> Left {
     let left = lived().await;
     fs::remove_dir_all(left.data.path().join("coordinators")).unwrap();
@@ -53,9 +68,14 @@ enum Loss {
     CutTo(u64),
 }
 
-/// Each own file once missing, and the logs cut wherever a batch ends.
+/// Each own file once missing.
+fn missing(data: &Path) -> Vec<(PathBuf, Loss)> {
+    own_files(data).map(|file| (file, Loss::Missing)).collect()
+}
+
+/// And the logs cut wherever a batch ends.
 fn losses(data: &Path) -> Vec<(PathBuf, Loss)> {
-    let mut losses: Vec<_> = own_files(data).map(|file| (file, Loss::Missing)).collect();
+    let mut losses = missing(data);
     for log in [METADATA_LOG, OFFSETS_LOG].map(log_of) {
         let batches = inspect::batches(&data.join(&log)).unwrap();
         losses.extend(batches.map(|batch| (log.clone(), Loss::CutTo(batch.unwrap().0))));
@@ -82,9 +102,9 @@ struct Counts {
 
 /// One loss after the other, each in a copy. No topic is ever lost, no offset in silence, and what
 /// has refused starts once it has its file back.
-async fn lose_each(left: &Left) -> Counts {
+async fn lose_each(left: &Left, losses: Vec<(PathBuf, Loss)>) -> Counts {
     let mut counts = Counts::default();
-    for (file, loss) in losses(left.data.path()) {
+    for (file, loss) in losses {
         let (data, what) = (copied(left.data.path()), format!("{loss:?} {}", file.display()));
         lose(&data.path().join(&file), loss);
         match start(data.path()).await {
@@ -112,19 +132,134 @@ async fn lose_each(left: &Left) -> Counts {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_clean_stop_snapshots_and_logs_stand_in_for_each_other() {
-    let counts = lose_each(&stopped().await).await;
+    let left = stopped().await;
+    let counts = lose_each(&left, losses(left.data.path())).await;
     assert!(counts.whole > 20 && counts.told == 0, "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_lost_after_a_crash_takes_no_topic_with_it() {
-    let counts = lose_each(&lived().await).await;
+    let left = lived().await;
+    let counts = lose_each(&left, losses(left.data.path())).await;
     assert!(counts.whole > 10 && counts.told > 2 && counts.refused > 5, "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_lost_before_the_first_checkpoint_takes_no_topic_with_it() {
+    let left = young().await;
+    let counts = lose_each(&left, missing(left.data.path())).await;
+    assert!(counts.told == 1 && counts.refused == 3, "{counts:?}");
+}
+
+/// Of a young broker too, which has nothing else that remembers what was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_logs_that_is_lost_refuses_until_it_is_put_back() {
+    let internal = [METADATA_LOG, OFFSETS_LOG].map(|log| log_of(log).parent().unwrap().to_owned());
+    for left in [young().await, stopped().await] {
+        for folder in internal.iter().map(PathBuf::as_path).chain([Path::new("topics")]) {
+            let data = copied(left.data.path());
+            let aside = data.path().join("aside");
+            fs::rename(data.path().join(folder), &aside).unwrap();
+            for _ in 0..2 {
+                refused(data.path(), &[folder.to_str().unwrap(), "put it back"]).await;
+            }
+            fs::rename(aside, data.path().join(folder)).expect("it is not made again");
+            knows_all(&left, data.path()).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_gives_up_what_groups_committed_gets_the_rest() {
+    let left = young().await;
+    let folder = left.data.path().join(log_of(OFFSETS_LOG).parent().unwrap());
+    fs::remove_dir_all(&folder).unwrap();
+    refused(left.data.path(), &[folder.to_str().unwrap(), "make it, empty"]).await;
+    fs::create_dir(&folder).unwrap();
+    let broker = start(left.data.path()).await.unwrap();
+    let found = known(&broker).await;
+    assert_eq!((found.topics, found.offsets), (left.known.topics, vec![]));
+    let told = findings(&broker, OFFSETS_LOG).concat();
+    assert!(told.contains(folder.to_str().unwrap()) && told.contains("lost"), "{told}");
+    commit_at(&broker, "g", 4, "again").await;
+    end(broker);
+}
+
+/// What lies in a data folder before each step of its first start.
+#[derive(Clone, Debug)]
+struct Watched {
+    data: PathBuf,
+    seen: Arc<Mutex<Vec<TempDir>>>,
+}
+
+impl Watched {
+    fn before_a_step(&self) -> Disk {
+        let copy = copied(&self.data);
+        for folder in ["topics", "coordinators"] {
+            if self.data.join(folder).exists() {
+                fs::create_dir_all(copy.path().join(folder)).unwrap();
+            }
+        }
+        self.seen.lock().push(copy);
+        Disk
+    }
+}
+
+impl Storage for Watched {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        match mode {
+            OpenMode::CreateNew | OpenMode::CreateOrEmpty => self.before_a_step().open(path, mode),
+            _ => Disk.open(path, mode),
+        }
+    }
+
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        self.before_a_step().create_folder(path)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
+        Disk.list(folder)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        Disk.len(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.before_a_step().rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.before_a_step().remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        self.before_a_step().remove_folder(path)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        Disk.sync_folder(path)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_is_cut_short_anywhere_is_gone_on_with() {
+    let data = tempfile::tempdir().unwrap();
+    let watched = Watched { data: data.path().to_owned(), seen: Arc::default() };
+    end(try_start_on(data.path(), Arc::new(watched.clone())).await.unwrap());
+    let states = std::mem::take(&mut *watched.seen.lock());
+    assert!(states.len() > 10, "{} steps", states.len());
+    for state in states.iter().map(TempDir::path) {
+        let broker = start(state).await.unwrap();
+        create(&broker, "first").await;
+        end(broker);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_lost_before_the_first_snapshot_takes_no_topic_with_it() {
-    let counts = lose_each(&lived_without_snapshots().await).await;
+    let left = lived_without_snapshots().await;
+    let counts = lose_each(&left, losses(left.data.path())).await;
     assert!(counts.whole > 8 && counts.told > 2 && counts.refused > 5, "{counts:?}");
 }
 

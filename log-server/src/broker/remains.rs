@@ -5,48 +5,87 @@
 //! it would not fit any more. So the look comes before the opening, and a start that it refuses
 //! has changed nothing. To open, refuse and undo was rejected: what if the undoing is cut short?
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use log_core::{Damage, Lacking, Remains};
 
 use super::startup::{StartupError, internal_name};
 use crate::coordinator::{AfterLoss, StateMachine, snapshot_end};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, OwnLogs};
 use crate::partition::PartitionParts;
 
 /// What an internal log has lost, and nothing else knows.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "{log} has lost what was synced, and no snapshot has it: {damage}: put that file back from a \
-     backup (docs/recovery.md); the broker does not start without, because topics would be gone, \
-     and has changed nothing"
-)]
-pub struct LostLog {
-    /// Which log.
-    pub log: &'static str,
-    /// What is gone.
-    pub damage: Damage,
+pub enum LostLog {
+    /// Part of it, or all.
+    #[error(
+        "{log} has lost what was synced, and no snapshot has it: {damage}: put that file back from \
+         a backup (docs/recovery.md); the broker does not start without, because topics would be \
+         gone, and has changed nothing"
+    )]
+    Synced {
+        /// Which log.
+        log: &'static str,
+        /// What is gone.
+        damage: Damage,
+    },
+    /// Its whole folder: more likely a slip, or a disk that is not mounted, than a broken one.
+    #[error(
+        "{} is missing, and was there before: put it back, or mount what it lies on{otherwise} \
+         (docs/recovery.md); nothing has been changed", folder.display()
+    )]
+    Folder {
+        /// Where it was.
+        folder: PathBuf,
+        /// What else can be done.
+        otherwise: &'static str,
+    },
 }
 
-/// Refuses if the log has lost what its state cannot do without.
+/// Refuses if the log has lost what its state cannot do without. Returns what is lost otherwise,
+/// where opening the log cannot find it out.
 pub(super) fn look<S: StateMachine>(
     data_dir: &DataDir,
     parts: &PartitionParts,
     log: &'static str,
-) -> Result<(), StartupError> {
-    if S::AFTER_LOSS == AfterLoss::GoOn {
-        return Ok(());
-    }
+) -> Result<Option<Damage>, StartupError> {
     let topic = internal_name(log);
-    let remains = Remains::of(&data_dir.partition(&topic, 0), Arc::clone(&parts.storage));
-    match remains.map_err(|source| StartupError::Open { log, source })? {
-        Remains::Lacking(Lacking { damage, below }) => {
+    let folder = data_dir.partition(&topic, 0);
+    let remains = Remains::of(&folder, Arc::clone(&parts.storage));
+    let remains = remains.map_err(|source| StartupError::Open { log, source })?;
+    match (remains, S::AFTER_LOSS) {
+        (Remains::NoFolder | Remains::NoLog { .. }, _)
+            if data_dir.own_logs() == OwnLogs::Unknown =>
+        {
+            Ok(None)
+        }
+        (Remains::NoFolder, after) => {
+            let otherwise = match after {
+                AfterLoss::GoOn => {
+                    ", or make it, empty, to start without what groups have committed"
+                }
+                AfterLoss::Refuse => "",
+            };
+            Err(LostLog::Folder { folder, otherwise }.into())
+        }
+        (Remains::NoLog { first }, AfterLoss::GoOn) => Ok(Some(all_gone(first))),
+        (Remains::NoLog { first }, AfterLoss::Refuse) => {
+            Err(LostLog::Synced { log, damage: all_gone(first) }.into())
+        }
+        (Remains::Lacking(Lacking { damage, below }), AfterLoss::Refuse) => {
             let covered = snapshot_end::<S>(&data_dir.snapshot(&topic), &*parts.storage)?;
             if covered.is_some_and(|end| end >= below) {
-                return Ok(());
+                return Ok(None);
             }
-            Err(LostLog { log, damage }.into())
+            Err(LostLog::Synced { log, damage }.into())
         }
-        Remains::NoFolder | Remains::NoLog | Remains::Whole => Ok(()),
+        (Remains::Lacking(_), AfterLoss::GoOn) | (Remains::Whole, _) => Ok(None),
     }
+}
+
+/// A log that was made has a file at all times.
+fn all_gone(first: PathBuf) -> Damage {
+    let detail = "the log had a file, and has none any more".to_owned();
+    Damage { file: first, position: 0, detail }
 }

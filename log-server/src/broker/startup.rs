@@ -1,10 +1,10 @@
 //! From a folder to a broker, as a numbered walk.
 //!
 //! 1. Lock the folder; learn how it was left.
-//! 2. Look whether the metadata log is all there, before anything is written to it.
+//! 2. Look whether the internal logs are all there, before anything is written to them.
 //! 3. Open the metadata log and replay it.
 //! 4. After an unclean stop, raise the leader epoch, durably, before anything else is opened.
-//! 5. Open the offsets log and replay it.
+//! 5. Open the offsets log and replay it. Now that both logs are there, note it.
 //! 6. Finish the deletions that a stop has cut short.
 //! 7. Look after folders that belong to no topic.
 //! 8. Open every partition, a few at a time. One that fails is reported and takes no traffic; the
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use log_core::io::EntryKind;
-use log_core::{LogConfig, LogIdentity, OpenError, RecoveryReport};
+use log_core::{Damage, LogConfig, LogIdentity, OpenError, RecoveryReport};
 use log_proto::types::LeaderEpoch;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -32,6 +32,7 @@ use super::{Broker, Inner, Stage, admin, strays};
 use crate::config::ServerConfig;
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::group::service::clocks;
+use crate::coordinator::group::state::GroupsState;
 use crate::coordinator::metadata::request::EpochsExhausted;
 use crate::coordinator::metadata::{MetadataState, TopicMetadata, request};
 use crate::coordinator::{Coordinator, LoadError, OpenCoordinator, WriteError};
@@ -89,6 +90,8 @@ struct Foundation {
     metadata_log: Arc<Partition>,
     metadata: Coordinator<MetadataState>,
     image: Arc<ArcSwap<MetadataState>>,
+    /// What the offsets log has lost without its opening being able to say so.
+    lost_offsets: Option<Damage>,
 }
 
 impl Broker {
@@ -207,6 +210,7 @@ impl Foundation {
     fn lay(config: &ServerConfig, parts: &PartitionParts) -> Result<Self, StartupError> {
         let data_dir = DataDir::open(&config.data_dir, Arc::clone(&parts.storage))?;
         remains::look::<MetadataState>(&data_dir, parts, METADATA_LOG)?;
+        let lost_offsets = remains::look::<GroupsState>(&data_dir, parts, OFFSETS_LOG)?;
         // The metadata says which leader epoch it is, so its own log knows only one.
         let metadata_log =
             open_internal(&data_dir, parts, METADATA_LOG, METADATA_LOG_ID, LeaderEpoch::ZERO)?;
@@ -215,7 +219,7 @@ impl Foundation {
         let publish = move |state: &MetadataState| published.store(Arc::new(state.clone()));
         let open = coordinator_of(&data_dir, config, parts, &metadata_log);
         let metadata = Coordinator::start(open, publish)?;
-        Ok(Self { data_dir, metadata_log, metadata, image })
+        Ok(Self { data_dir, metadata_log, metadata, image, lost_offsets })
     }
 
     /// Raised after an unclean stop: records may be gone that a reader has seen, and others come
@@ -243,6 +247,10 @@ impl Foundation {
     ) -> Result<Broker, StartupError> {
         let offsets_log =
             open_internal(&self.data_dir, &parts, OFFSETS_LOG, OFFSETS_LOG_ID, leader_epoch)?;
+        self.data_dir.own_logs_are_made()?;
+        if let Some(lost) = self.lost_offsets {
+            offsets_log.found(format!("{lost}: what no snapshot has of it is lost"));
+        }
         let open = coordinator_of(&self.data_dir, &config, &parts, &offsets_log);
         let groups = GroupCoordinator::start(open, config.groups.clone(), clocks(&parts.clock))?;
         let topics = Arc::new(Topics::default());

@@ -137,7 +137,7 @@ fn begin<S: StateMachine>(
 ) -> Result<Begun<S>, LoadError> {
     let mut damaged = None;
     let found = files.read::<S>(&*open.storage, |error| {
-        tell(&open.partition, error.to_string());
+        open.partition.found(error.to_string());
         damaged.get_or_insert(error);
     })?;
     let offsets = open.partition.offsets();
@@ -148,7 +148,7 @@ fn begin<S: StateMachine>(
             AfterLoss::Refuse => Err(error.into()),
             AfterLoss::GoOn => {
                 let lost = format!("what was written below offset {} is lost", offsets.log_start);
-                tell(&open.partition, lost);
+                open.partition.found(lost);
                 let (snapshot, from) = (Snapshot::default(), offsets.log_start);
                 Ok(Begun { snapshot, from, meeting: Meeting::AsLeft })
             }
@@ -169,7 +169,7 @@ fn meet<S: StateMachine>(
     let (from, meeting) = if next > log_end && has_lost {
         (log_end, Meeting::Anew)
     } else if next < log_start && has_lost && S::AFTER_LOSS == AfterLoss::GoOn {
-        tell(&open.partition, format!("offsets {next} to {log_start} are lost"));
+        open.partition.found(format!("offsets {next} to {log_start} are lost"));
         (log_start, Meeting::Anew)
     } else if next < log_start || next > log_end {
         let (log, file) = (open.partition.topic.to_string(), open.snapshot_file.clone());
@@ -178,12 +178,6 @@ fn meet<S: StateMachine>(
         (next, Meeting::AsLeft)
     };
     Ok(Begun { snapshot, from, meeting })
-}
-
-/// Said now, and as long as the broker runs.
-fn tell(partition: &Partition, finding: String) {
-    tracing::error!(?partition, finding, "damaged; the rest of it is used");
-    partition.found(finding);
 }
 
 struct Replay<'a, S> {
@@ -238,7 +232,7 @@ impl<S: StateMachine> Replay<'_, S> {
         let (start, end) = (offsets.start, offsets.end);
         if end <= from {
             let whole = format!("{damage}; a snapshot has what offsets {start} to {end} said");
-            tell(self.partition, whole);
+            self.partition.found(whole);
             return Ok(());
         }
         match S::AFTER_LOSS {
@@ -246,7 +240,7 @@ impl<S: StateMachine> Replay<'_, S> {
                 Err(LoadError::Lost { log: self.partition.topic.to_string(), lost })
             }
             AfterLoss::GoOn => {
-                tell(self.partition, format!("{damage}; offsets {start} to {end} are lost"));
+                self.partition.found(format!("{damage}; offsets {start} to {end} are lost"));
                 Ok(())
             }
         }

@@ -143,8 +143,9 @@ impl Partition {
         !self.findings.is_empty()
     }
 
-    /// Keeps in sight that something of the log is damaged.
+    /// Says that something of the log is damaged, now and as long as the broker runs.
     pub(crate) fn found(&self, finding: String) {
+        tracing::error!(partition = ?self, finding, "damaged; the rest of it is used");
         self.findings.found(finding);
     }
 
