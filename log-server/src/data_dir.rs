@@ -38,6 +38,9 @@ const CLUSTER_ID: Format = Format { magic: *b"CLID", version: 1 };
 /// What may lie in a folder that no broker has used yet.
 const HARMLESS: [&str; 3] = ["lock", "format.tmp", "lost+found"];
 
+/// What a used folder has, whatever else is lost: two of these are no accident.
+const OURS: [&str; 3] = ["cluster-id", "topics", "coordinators"];
+
 /// Why a folder cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
@@ -59,6 +62,16 @@ pub enum DataDirError {
         folder: PathBuf,
         /// Something that lies in it.
         found: String,
+    },
+    /// It looks like one of a broker, and does not say of which version.
+    #[error(
+        "{} is missing, and the rest looks like a data folder of Cairn: put that file back, from a \
+         backup or from another data folder of the same version (docs/recovery.md)",
+        file.display()
+    )]
+    NoFormat {
+        /// The file that is missing.
+        file: PathBuf,
     },
     /// There is a file of that name.
     #[error("{} is not a folder: use another --data", path.display())]
@@ -249,6 +262,9 @@ fn claim_layout(folder: &Path, storage: &dyn Storage) -> Result<IsNew, DataDirEr
         return Ok(IsNew::No);
     }
     let entries = storage.list(folder).map_err(failed("list", folder))?;
+    if entries.iter().filter(|entry| OURS.contains(&entry.name.as_str())).count() > 1 {
+        return Err(DataDirError::NoFormat { file });
+    }
     if let Some(foreign) = entries.iter().find(|entry| !HARMLESS.contains(&entry.name.as_str())) {
         let found = foreign.name.clone();
         return Err(DataDirError::Foreign { folder: folder.to_owned(), found });
@@ -322,6 +338,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("thesis.tex"), "x").unwrap();
         assert!(matches!(open(folder.path()), Err(DataDirError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_folder_that_has_lost_its_format_is_known_for_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let format = folder.path().join("format");
+        open(folder.path()).unwrap().own_logs_are_made().unwrap();
+        let backup = fs::read(&format).unwrap();
+        for lost in ["format", "cluster-id"] {
+            fs::remove_file(folder.path().join(lost)).unwrap();
+            let error = open(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(&*format.to_string_lossy()) && error.contains("put"), "{error}");
+        }
+        fs::write(format, backup).unwrap();
+        assert_eq!(open(folder.path()).unwrap().left_as(), LeftAs::Unclean);
     }
 
     #[test]
