@@ -143,6 +143,31 @@ fn a_look_misses_each_synced_byte_at_the_end_and_none_behind() {
 }
 
 #[test]
+fn a_look_names_whichever_file_is_gone_or_cut() {
+    let home = segments();
+    let whole = common::contents(&home.folder());
+    let logs = home.names_with(".log");
+    assert!(logs.len() > 3);
+    for (place, log) in logs.iter().enumerate() {
+        for bytes in [None, Some(0), Some(100), Some(whole[log].len() - 1)] {
+            match bytes {
+                None => home.remove(log),
+                Some(bytes) => home.put(log, &whole[log][..bytes]),
+            }
+            let Remains::Lacking(Lacking { damage, below }) = look(&home) else {
+                panic!("{log} has only {bytes:?} bytes")
+            };
+            assert!(damage.file.ends_with(log), "{log}: {damage}");
+            assert_eq!(damage.position, bytes.unwrap_or(0) as u64, "{damage}");
+            let next = logs.get(place + 1).map_or("19", |next| &next[..20]);
+            assert_eq!(below.get(), next.parse::<i64>().unwrap(), "{damage}");
+            home.put(log, &whole[log]);
+        }
+    }
+    assert_eq!(look(&home), Remains::Whole);
+}
+
+#[test]
 fn a_look_tells_a_log_that_was_never_made_from_one_that_is_gone() {
     let home = segments();
     let logs = home.names_with(".log");

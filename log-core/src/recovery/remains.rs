@@ -18,7 +18,7 @@ use crate::error::{Damage, OpenError};
 use crate::folder::Folder;
 use crate::io::Storage;
 use crate::log_checkpoint::LogCheckpoint;
-use crate::segment::FileName;
+use crate::segment::{FileName, Seal};
 
 /// What a folder holds of what was written in it, as far as it knows itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +64,10 @@ impl Remains {
                 // Reported too is a checkpoint that is another log's. It takes nothing from this.
                 let ahead = plan.lost.and(checkpoint);
                 let end = ahead.and_then(|ahead| lacking_end(&folder, &survey, &ahead));
-                end.or_else(|| lacking_start(&folder, &survey, log_start))
+                match end.or_else(|| lacking_start(&folder, &survey, log_start)) {
+                    None => lacking_between(&folder, &survey, plan.floor)?,
+                    lacking => lacking,
+                }
             }
         };
         Ok(lacking.map_or(Self::Whole, Self::Lacking))
@@ -80,4 +83,29 @@ fn lacking_start(folder: &Folder, survey: &Survey, log_start: Offset) -> Option<
     let gone = survey.missing_start(log_start)?;
     let below = gone.end;
     Some(Lacking { damage: no_file_holds(folder, gone), below })
+}
+
+/// Of segments that were sealed, and so synced, and what came right behind them.
+fn lacking_between(
+    folder: &Folder,
+    survey: &Survey,
+    floor: Option<Offset>,
+) -> Result<Option<Lacking>, OpenError> {
+    let undeleted = survey.logs.iter().filter(|(base, _)| Some(**base) >= floor);
+    let next = survey.logs.keys().skip_while(|base| Some(**base) <= floor);
+    for ((base, bytes), next) in undeleted.zip(next) {
+        let Some(Seal { log_bytes, next_offset, .. }) = Seal::read(folder, *base)? else {
+            continue;
+        };
+        let (file, position, detail) = if *bytes < log_bytes {
+            (*base, *bytes, format!("the file has {bytes} bytes, it was sealed with {log_bytes}"))
+        } else if next_offset < *next {
+            (next_offset, 0, format!("no file holds offsets {next_offset} to {next}"))
+        } else {
+            continue;
+        };
+        let damage = Damage { file: folder.path_of(&FileName::Log(file)), position, detail };
+        return Ok(Some(Lacking { damage, below: *next }));
+    }
+    Ok(None)
 }

@@ -22,7 +22,7 @@ pub enum LostLog {
     #[error(
         "{log} has lost what was synced, and no snapshot has it: {damage}: put that file back from \
          a backup (docs/recovery.md); the broker does not start without, because topics would be \
-         gone, and has changed nothing"
+         gone, and has left the log as it is"
     )]
     Synced {
         /// Which log.
@@ -33,7 +33,7 @@ pub enum LostLog {
     /// Its whole folder: more likely a slip, or a disk that is not mounted, than a broken one.
     #[error(
         "{} is missing, and was there before: put it back, or mount what it lies on{otherwise} \
-         (docs/recovery.md); nothing has been changed", folder.display()
+         (docs/recovery.md)", folder.display()
     )]
     Folder {
         /// Where it was.
