@@ -177,6 +177,9 @@ impl DataDir {
         if self.own_logs == OwnLogs::Made {
             return Ok(());
         }
+        // A start that was killed may have left their folders to this one, unsynced.
+        let topics = self.topics();
+        self.storage.sync_folder(&topics).map_err(failed("sync", &topics))?;
         let file = self.path.join("cluster-id");
         let id = self.cluster_id.as_bytes();
         Ok(durable_file::write(&*self.storage, &file, CLUSTER_ID, id)?)
