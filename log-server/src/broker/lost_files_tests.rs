@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::own_files_tests::{
-    Left, commit_at, copied, crashed, end, files, findings, known, log_of, start, stopped,
+    Left, commit_at, copied, crashed, end, files, findings, known, log_of, put_back, start, stopped,
 };
 use super::startup::{METADATA_LOG, OFFSETS_LOG};
 use super::tests::{create, try_start_on};
@@ -121,8 +121,7 @@ async fn lose_each(left: &Left, losses: Vec<(PathBuf, Loss)>) -> Counts {
             Err(error) => {
                 let error = error.to_string();
                 assert!(error.contains(file.to_str().unwrap()), "{what}: {error}");
-                fs::copy(left.data.path().join(&file), data.path().join(&file)).unwrap();
-                knows_all(left, data.path()).await;
+                put_back(&file, left, data.path()).await;
                 counts.refused += 1;
             }
         }
@@ -288,6 +287,5 @@ async fn a_metadata_log_whose_file_is_gone_refuses_until_it_is_put_back() {
     for _ in 0..2 {
         refused(data.path(), &[file.to_str().unwrap(), "put", "backup"]).await;
     }
-    fs::copy(left.data.path().join(&file), data.path().join(&file)).unwrap();
-    knows_all(&left, data.path()).await;
+    put_back(&file, &left, data.path()).await;
 }
