@@ -121,6 +121,7 @@ async fn lose_each(left: &Left, losses: Vec<(PathBuf, Loss)>) -> Counts {
             Err(error) => {
                 let error = error.to_string();
                 assert!(error.contains(file.to_str().unwrap()), "{what}: {error}");
+                assert!(error.contains("docs/recovery.md"), "{what}: {error}");
                 put_back(&file, left, data.path()).await;
                 counts.refused += 1;
             }

@@ -173,6 +173,7 @@ async fn flip_everywhere(left: &Left, may_refuse: &[&str]) -> Counts {
                     let at_fault = file.parent().unwrap().to_string_lossy();
                     assert!(error.contains(&*at_fault), "{what}: {error}");
                     assert!(!error.contains("newer"), "{what}: {error}");
+                    assert!(error.contains("docs/recovery.md"), "{what}: {error}");
                     assert!(may_refuse.iter().any(|name| what.contains(name)), "{what}: {error}");
                     put_back(&file, left, copy.path()).await;
                     counts.refused += 1;

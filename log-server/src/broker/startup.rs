@@ -58,7 +58,10 @@ pub enum StartupError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// An internal log does not open.
-    #[error("cannot open {log}: {source}")]
+    #[error(
+        "cannot open {log}: {source}; it is one of the broker's own logs: do not move or remove it \
+         before reading docs/recovery.md"
+    )]
     Open {
         /// Which log.
         log: &'static str,

@@ -60,7 +60,11 @@ pub enum LoadError {
         lost: LostRange,
     },
     /// Snapshot and log do not meet.
-    #[error("{log} holds {log_start} to {log_end}, but the snapshot {} ends at {snapshot}: put the matching one back", file.display())]
+    #[error(
+        "{log} holds {log_start} to {log_end}, but the snapshot {} ends at {snapshot}: put the \
+         matching one back (docs/recovery.md)",
+        file.display()
+    )]
     Gap {
         /// Which log.
         log: String,
