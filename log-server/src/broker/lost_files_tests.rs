@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use log_core::inspect;
+use log_core::inspect::{self, FilePiece};
 use log_core::io::{Disk, Entry, File, OpenMode, Storage};
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -77,8 +77,10 @@ fn missing(data: &Path) -> Vec<(PathBuf, Loss)> {
 fn losses(data: &Path) -> Vec<(PathBuf, Loss)> {
     let mut losses = missing(data);
     for log in [METADATA_LOG, OFFSETS_LOG].map(log_of) {
-        let batches = inspect::batches(&data.join(&log)).unwrap();
-        losses.extend(batches.map(|batch| (log.clone(), Loss::CutTo(batch.unwrap().0))));
+        for piece in inspect::pieces(&data.join(&log)).unwrap() {
+            let FilePiece::Batch(position, _) = piece.unwrap() else { panic!("{log:?} is sound") };
+            losses.push((log.clone(), Loss::CutTo(position)));
+        }
     }
     losses
 }
