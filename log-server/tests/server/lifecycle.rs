@@ -78,10 +78,13 @@ async fn folders_that_nobody_explains_are_neither_served_nor_harmed() {
     served.create("t", 1).await;
     served.append("t", 0, &["precious"]).await;
     served.stop().await;
-    // The metadata is lost, the records are not.
-    let data = house.config().data_dir;
-    fs::remove_dir_all(house.topics().join("__cluster_metadata-0")).unwrap();
-    fs::remove_dir_all(data.join("coordinators")).unwrap();
+    // The metadata knows the topic as deleted, and its records are back.
+    let (data, folder) = (house.config().data_dir, house.topics().join("t-0"));
+    fs::rename(&folder, house.topics().join("aside")).unwrap();
+    let mut served = house.start().await;
+    served.delete("t").await.unwrap();
+    served.stop().await;
+    fs::rename(house.topics().join("aside"), &folder).unwrap();
     fs::create_dir(house.topics().join("lost+found")).unwrap();
     let mut served = house.start().await;
     assert_eq!(served.delete("t").await.unwrap_err().code(), Code::NotFound);
