@@ -53,35 +53,33 @@ pub(super) fn look<S: StateMachine>(
     let topic = internal_name(log);
     let folder = data_dir.partition(&topic, 0);
     let remains = Remains::of(&folder, Arc::clone(&parts.storage));
-    let remains = remains.map_err(|source| StartupError::Open { log, source })?;
-    match (remains, S::AFTER_LOSS) {
-        (Remains::NoFolder | Remains::NoLog { .. }, _)
-            if data_dir.own_logs() == OwnLogs::Unknown =>
-        {
+    let was_made = data_dir.own_logs() == OwnLogs::Made;
+    match remains.map_err(|source| StartupError::Open { log, source })? {
+        Remains::NoFolder if was_made => Err(lost_folder::<S>(folder).into()),
+        Remains::NoLog { first } if was_made => match S::AFTER_LOSS {
+            AfterLoss::GoOn => Ok(Some(all_gone(first))),
+            AfterLoss::Refuse => Err(LostLog::Synced { log, damage: all_gone(first) }.into()),
+        },
+        Remains::Lacking(Lacking { damage, below }) if S::AFTER_LOSS == AfterLoss::Refuse => {
+            let snapshot = snapshot_end::<S>(&data_dir.snapshot(&topic), &*parts.storage)?;
+            match snapshot.is_some_and(|end| end >= below) {
+                true => Ok(None),
+                false => Err(LostLog::Synced { log, damage }.into()),
+            }
+        }
+        // What is lacking and can be done without, the opening reports.
+        Remains::NoFolder | Remains::NoLog { .. } | Remains::Lacking(_) | Remains::Whole => {
             Ok(None)
         }
-        (Remains::NoFolder, after) => {
-            let otherwise = match after {
-                AfterLoss::GoOn => {
-                    ", or make it, empty, to start without what groups have committed"
-                }
-                AfterLoss::Refuse => "",
-            };
-            Err(LostLog::Folder { folder, otherwise }.into())
-        }
-        (Remains::NoLog { first }, AfterLoss::GoOn) => Ok(Some(all_gone(first))),
-        (Remains::NoLog { first }, AfterLoss::Refuse) => {
-            Err(LostLog::Synced { log, damage: all_gone(first) }.into())
-        }
-        (Remains::Lacking(Lacking { damage, below }), AfterLoss::Refuse) => {
-            let covered = snapshot_end::<S>(&data_dir.snapshot(&topic), &*parts.storage)?;
-            if covered.is_some_and(|end| end >= below) {
-                return Ok(None);
-            }
-            Err(LostLog::Synced { log, damage }.into())
-        }
-        (Remains::Lacking(_), AfterLoss::GoOn) | (Remains::Whole, _) => Ok(None),
     }
+}
+
+fn lost_folder<S: StateMachine>(folder: PathBuf) -> LostLog {
+    let otherwise = match S::AFTER_LOSS {
+        AfterLoss::GoOn => ", or make it, empty, to start without what groups have committed",
+        AfterLoss::Refuse => "",
+    };
+    LostLog::Folder { folder, otherwise }
 }
 
 /// A log that was made has a file at all times.
