@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use log_core::{RetentionError, Retired};
 use tokio::time::MissedTickBehavior;
 
 use crate::broker::Broker;
@@ -80,11 +81,11 @@ fn apply_retention(broker: &Broker) {
     for topic in broker.topics().all() {
         for partition in topic.serving() {
             match partition.log().apply_retention() {
-                Ok(retired) if retired.segments > 0 => {
-                    tracing::info!(?partition, ?retired, "old segments deleted");
+                Ok(Retired { segments, bytes, log_start }) if segments > 0 => {
+                    tracing::info!(%partition, segments, bytes, %log_start, "old segments deleted");
                 }
-                Ok(_) | Err(log_core::RetentionError::Closed) => {}
-                Err(error) => tracing::warn!(?partition, %error, "old segments not deleted"),
+                Ok(_) | Err(RetentionError::Closed) => {}
+                Err(error) => tracing::warn!(%partition, %error, "old segments not deleted"),
             }
         }
     }

@@ -43,6 +43,11 @@ fn every_listing_is_json_on_demand() {
             .unwrap_or_else(|error| panic!("{listing:?} is no JSON: {error}"));
         assert!(value.is_array() || value.is_object(), "{listing:?}: {value}");
     }
+    let said = broker.said();
+    assert!(said.contains(r#"change="set retention.ms=5""#), "{said}");
+    for inside in ["Some(", "Partition(", "Edit", "{ "] {
+        assert!(!said.contains(inside), "what is logged is for people, not {inside:?}: {said}");
+    }
 }
 
 /// A field that is in two listings is the same in both.

@@ -321,7 +321,7 @@ impl Broker {
             let (image, defaults) = (self.inner.image.load(), &self.config().topic_defaults);
             return request::alter_configs(&image, &topic.name, &change, defaults).map(drop);
         }
-        tracing::info!(%principal, topic = %topic.name, ?change, "altering configs");
+        tracing::info!(%principal, topic = %topic.name, change = change.to_string(), "altering configs");
         let broker = self.clone();
         let altering = tokio::spawn(async move { broker.alter(&topic, change).await });
         altering.await.unwrap_or(Err(CoordinatorError::Stopped.into()))
@@ -378,7 +378,7 @@ pub(super) fn discard<'a>(partitions: impl Iterator<Item = &'a Arc<Partition>>) 
     for partition in partitions {
         partition.mark_deleted();
         if let Err(error) = partition.log().delete() {
-            tracing::warn!(?partition, %error, "cannot remove a folder");
+            tracing::warn!(%partition, %error, "cannot remove a folder");
         }
     }
 }

@@ -32,7 +32,8 @@ impl Broker {
         request: JoinGroup,
     ) -> Result<Joined, JoinGroupError> {
         self.check_members_served()?;
-        tracing::debug!(%principal, group = %request.group, member = ?request.member, "joining");
+        let member = request.member.as_ref().map(tracing::field::display);
+        tracing::debug!(%principal, group = %request.group, member, "joining");
         let find = |name: &str| self.shape_of(name);
         let mut topics = self.topics_view(&find);
         loop {

@@ -128,7 +128,7 @@ impl Broker {
         })?;
         // Kafka Streams asks again and again, whether or not there is something to delete.
         if log_start > log_start_before {
-            tracing::info!(%principal, ?partition, %log_start, "deleted records");
+            tracing::info!(%principal, %partition, %log_start, "deleted records");
         }
         Ok(log_start)
     }

@@ -344,13 +344,13 @@ pub(super) fn open_log(
 
 fn tell(partition: &Partition, report: &RecoveryReport) {
     if report.scanned_bytes > 0 {
-        tracing::info!(?partition, scanned_bytes = report.scanned_bytes, "log recovered");
+        tracing::info!(%partition, scanned_bytes = report.scanned_bytes, "log recovered");
     }
     for cut in &report.cuts {
-        tracing::warn!(?partition, %cut, "the end of the log was cut off");
+        tracing::warn!(%partition, %cut, "the end of the log was cut off");
     }
     for damage in &report.damages {
-        tracing::error!(?partition, %damage, "the log is damaged; the rest of it is served");
+        tracing::error!(%partition, %damage, "the log is damaged; the rest of it is served");
     }
 }
 

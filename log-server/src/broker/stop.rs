@@ -47,7 +47,7 @@ fn close(partition: &Partition) -> Closed {
     match partition.log().close() {
         Ok(()) => Closed::Cleanly,
         Err(error) => {
-            tracing::error!(?partition, %error, "log not closed cleanly");
+            tracing::error!(%partition, %error, "log not closed cleanly");
             Closed::Uncleanly
         }
     }

@@ -230,10 +230,10 @@ impl Partition {
         match read.as_ref().err().and_then(|error| self.findings.meet(error)) {
             None => {}
             Some(News::Finding(damage)) => {
-                tracing::error!(partition = ?self, damage, "a read has met damage; the rest is served");
+                tracing::error!(partition = %self, damage, "a read has met damage; the rest is served");
             }
             Some(News::LastFinding(damage)) => tracing::error!(
-                partition = ?self, damage,
+                partition = %self, damage,
                 "a read has met damage again; of this partition no more will be told"
             ),
         }
@@ -280,7 +280,14 @@ impl Partition {
 
 impl fmt::Debug for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Partition({}-{})", self.topic, self.number)
+        write!(f, "Partition({self})")
+    }
+}
+
+/// As its folder is named.
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.number)
     }
 }
 

@@ -5,6 +5,8 @@
 //! Taking configs, changing them and putting them back would undo what somebody else has set
 //! between.
 
+use std::fmt;
+
 use super::{ConfigKind, TopicConfig, TopicConfigError, TopicConfigs, find, list};
 
 /// What is to become of what is set on a topic.
@@ -53,6 +55,35 @@ impl ConfigChange {
             edit.apply(&mut configs, defaults)?;
         }
         Ok(configs)
+    }
+}
+
+/// For the broker's log: `set retention.ms=5, unset segment.ms`.
+impl fmt::Display for ConfigChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replace(set) if set.iter().next().is_none() => f.write_str("nothing set"),
+            Self::Replace(set) => {
+                let set: Vec<_> =
+                    set.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                write!(f, "only {}", set.join(", "))
+            }
+            Self::Edit(edits) => {
+                let edits: Vec<_> = edits.iter().map(ConfigEdit::to_string).collect();
+                f.write_str(&edits.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for ConfigEdit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set(name, value) => write!(f, "set {name}={value}"),
+            Self::Unset(name) => write!(f, "unset {name}"),
+            Self::Append(name, added) => write!(f, "append {added} to {name}"),
+            Self::Subtract(name, removed) => write!(f, "subtract {removed} from {name}"),
+        }
     }
 }
 
@@ -111,6 +142,16 @@ mod tests {
         assert!(matches!(none, TopicConfigError::BadValue { .. }));
         let number = edit(ConfigEdit::Append("segment.ms".into(), "8".into())).unwrap_err();
         assert_eq!(number, TopicConfigError::NotAList { name: "segment.ms" });
+    }
+
+    #[test]
+    fn a_change_is_said_in_words() {
+        let set = TopicConfigs::parse([("retention.ms", "8"), ("segment.ms", "7")]).unwrap();
+        let edit = ConfigChange::edit(set.clone(), vec!["flush.ms".into()]);
+        assert_eq!(edit.to_string(), "unset flush.ms, set retention.ms=8, set segment.ms=7");
+        let replace = ConfigChange::Replace(set);
+        assert_eq!(replace.to_string(), "only retention.ms=8, segment.ms=7");
+        assert_eq!(ConfigChange::Replace(TopicConfigs::default()).to_string(), "nothing set");
     }
 
     #[test]

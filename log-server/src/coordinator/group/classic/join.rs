@@ -144,7 +144,7 @@ impl ClassicGroup {
     }
 
     fn admit(&mut self, turn: &mut Turn<'_>, join: Joining, id: MemberId) {
-        tracing::info!(group = %self.id, member = %id, reason = ?join.request.reason, "member joins");
+        tracing::info!(group = %self.id, member = %id, reason = join.request.reason, "member joins");
         if let State::PreparingRebalance(preparing) = &mut self.state
             && let Preparation::Initial { newcomers, .. } = &mut preparing.kind
         {

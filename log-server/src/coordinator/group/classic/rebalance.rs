@@ -42,7 +42,7 @@ impl ClassicGroup {
         let LeavingMember { member, instance, reason } = leaving;
         let by_instance = || instance.as_ref().and_then(|name| self.members.static_id(name));
         let id = member.as_ref().or_else(by_instance).ok_or(MemberError::UnknownMember)?.clone();
-        tracing::info!(group = %self.id, member = %id, ?reason, "member leaves");
+        tracing::info!(group = %self.id, member = %id, reason, "member leaves");
         if self.members.remove_pending(&id).is_some() {
             return Ok(());
         }

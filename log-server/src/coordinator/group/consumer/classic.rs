@@ -294,7 +294,7 @@ impl ConsumerGroup {
         let id = member.as_ref().or_else(named).ok_or(MemberError::UnknownMember)?;
         let found = self.member(instance.as_ref(), id)?;
         found.classic.as_ref().ok_or(MemberError::UnknownMember)?;
-        tracing::info!(group = %self.id, member = %id, ?reason, "member leaves");
+        tracing::info!(group = %self.id, member = %id, reason, "member leaves");
         Ok(id.clone())
     }
 }
