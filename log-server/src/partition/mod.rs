@@ -145,7 +145,7 @@ impl Partition {
 
     /// Says that something of the log is damaged, now and as long as the broker runs.
     pub(crate) fn found(&self, finding: String) {
-        tracing::error!(partition = ?self, finding, "damaged; the rest of it is used");
+        tracing::error!(partition = %self, finding, "damaged; the rest of it is used");
         self.findings.found(finding);
     }
 
