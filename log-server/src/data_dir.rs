@@ -146,6 +146,12 @@ impl DataDir {
             let folder = path.join(folder);
             log_core::io::make_folder(&*storage, &folder).map_err(failed("make", &folder))?;
         }
+        if own_logs == OwnLogs::Unknown && holds_topics(path, &*storage) {
+            tracing::warn!(
+                "cluster-id is missing and a new id is drawn: to clients that compare it this is \
+                 another broker"
+            );
+        }
         let was_clean = take_clean_stop(path, &*storage)?;
         let left_as = match (is_new, was_clean) {
             (IsNew::Yes, _) => LeftAs::New,
@@ -288,6 +294,12 @@ fn cluster_id(folder: &Path, storage: &dyn Storage) -> Result<(Uuid, OwnLogs), D
     let detail = format!("{} bytes are no id", bytes.len());
     let damaged = |_| DurableFileError::Damaged { file, detail };
     Ok((Uuid::from_slice(&bytes).map_err(damaged)?, OwnLogs::Made))
+}
+
+/// Whether somebody's topics are there already, and not only what a first start makes.
+fn holds_topics(folder: &Path, storage: &dyn Storage) -> bool {
+    let entries = storage.list(&folder.join("topics"));
+    entries.is_ok_and(|entries| entries.iter().any(|entry| !entry.name.starts_with("__")))
 }
 
 /// Whether the marker was there. It is gone, durably, before anything else happens: a crash from
