@@ -376,10 +376,11 @@ impl Run {
     fn try_start(&mut self) -> Result<Life, StartupError> {
         self.starts += 1;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let committer = Committer::start(1);
         let parts = PartitionParts {
             storage: Arc::new(self.disk.clone()),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            committer: Committer::start(1),
+            committer: Arc::clone(&committer),
             pressure: Arc::default(),
             room: Arc::default(),
         };
@@ -389,7 +390,9 @@ impl Run {
             ..ServerConfig::default()
         };
         std::fs::create_dir_all(&config.data_dir).unwrap();
-        let broker = runtime.block_on(Broker::start(config, parts))?;
+        let started = runtime.block_on(Broker::start(config, parts));
+        // A broker ends its threads itself; what did not become one leaves them to us.
+        let broker = started.inspect_err(|_| committer.stop())?;
         Ok(Life { broker, runtime })
     }
 
