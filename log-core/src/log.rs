@@ -602,6 +602,8 @@ impl Inner {
             }
         }
         self.seal_rolled();
+        // Where there is no room yet, the next tick tries again.
+        let _ = self.note_start();
         let mut progress = self.flush.hold();
         let settled = self.marks.synced_tail();
         if self.checkpoint_is_due(&progress, settled) {
@@ -669,6 +671,8 @@ impl Inner {
             writer.state = WriterState::Closed;
         }
         let mut progress = self.flush.hold();
+        // A start that cannot be noted is told of by the next opening, and no reason not to close.
+        let _ = self.note_start();
         // Nobody waits any more for what may be possible later.
         self.sync(&mut progress).inspect_err(|error| drop(self.fail(error.to_string())))?;
         // A log that was stopped cleanly and not written to since is as it should be left.

@@ -224,6 +224,12 @@ impl Inner {
         Ok(())
     }
 
+    /// Notes where the log starts, if a full disk had no room for it when that moved. Otherwise the
+    /// next start takes what was deleted for lost.
+    pub(crate) fn note_start(&self) -> Result<(), FileError> {
+        self.move_start(self.marks.offsets().log_start)
+    }
+
     fn check_open(&self) -> Result<(), RetentionError> {
         match self.writer.lock().state {
             WriterState::Open => Ok(()),

@@ -149,7 +149,7 @@ impl Scan {
     fn lose(&mut self, here: Here, damage: Damage) -> Result<LostRange, FileError> {
         let Here { segment, limit, expected, .. } = here;
         let missed = expected..segment.next_offset();
-        let indexed = segment.sound_after(damage.position, limit);
+        let indexed = || segment.sound_after(damage.position, limit);
         let walk = |check, start| segment.walk(check, start, limit);
         let resume = sound_behind(damage.position, missed, indexed, walk)?;
         let end = match resume {

@@ -121,6 +121,33 @@ fn a_full_disk_can_be_read_deleted_from_closed_and_opened() {
     log.stop();
 }
 
+/// What was deleted must not be taken for lost when the disk has long had room again.
+#[test]
+fn where_a_log_starts_is_noted_once_there_is_room() {
+    for stopped in [true, false] {
+        let config = LogConfig { retention_bytes: Some(1000), ..small_segments() };
+        let (home, disk) = faulty(config);
+        let log = home.open();
+        for n in 0..10 {
+            log.put_durable(&data(format!("n{n}"), 1).padded(300));
+        }
+        disk.fail(Operation::Create, ErrorKind::StorageFull);
+        disk.fail(Operation::Write, ErrorKind::StorageFull);
+        assert!(log.apply_retention().unwrap().segments > 0);
+        let left = log.values();
+        disk.heal();
+        if stopped {
+            log.stop();
+        } else {
+            log.tick();
+            log.crash();
+        }
+        let log = home.open();
+        assert_eq!((log.report.damages.len(), log.values()), (0, left), "{:?}", log.report);
+        log.stop();
+    }
+}
+
 /// A crowd of clients can take all descriptors; that must not end a log for good.
 #[test]
 fn a_log_without_descriptors_waits_for_them() {

@@ -31,6 +31,8 @@ use crate::topics::TopicName;
 /// The layout. Its version is raised when an older broker would misread what a newer one wrote.
 const LAYOUT: Format = Format { magic: *b"CFMT", version: 1 };
 
+const CLEAN_STOP_FILE: &str = "clean-stop";
+
 const CLEAN_STOP: Format = Format { magic: *b"CSTP", version: 1 };
 
 const CLUSTER_ID: Format = Format { magic: *b"CLID", version: 1 };
@@ -129,8 +131,7 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Locks the folder, making it if it is missing, and finds out how it was left. From here on
-    /// it counts as left uncleanly, until [`DataDir::mark_clean_stop`].
+    /// Locks the folder, making it if it is missing, and finds out how it was left.
     pub fn open(path: &Path, storage: Arc<dyn Storage>) -> Result<Self, DataDirError> {
         make(path, &*storage)?;
         let lock = lock(path)?;
@@ -152,7 +153,7 @@ impl DataDir {
                  another broker"
             );
         }
-        let was_clean = take_clean_stop(path, &*storage)?;
+        let was_clean = was_stopped_cleanly(path, &*storage);
         let left_as = match (is_new, was_clean) {
             (IsNew::Yes, _) => LeftAs::New,
             (IsNew::No, true) => LeftAs::Clean,
@@ -191,6 +192,19 @@ impl DataDir {
         Ok(durable_file::write(&*self.storage, &file, CLUSTER_ID, id)?)
     }
 
+    /// The folder's logs are opened from here on, so it counts as left uncleanly, durably, until
+    /// [`DataDir::mark_clean_stop`].
+    pub(crate) fn begin_use(&self) -> Result<(), DataDirError> {
+        let marker = self.path.join(CLEAN_STOP_FILE);
+        match self.storage.remove_file(&marker) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &marker)(error));
+            }
+            _ => {}
+        }
+        self.storage.sync_folder(&self.path).map_err(failed("sync", &self.path))
+    }
+
     /// How the last broker left it.
     pub fn left_as(&self) -> LeftAs {
         self.left_as
@@ -218,7 +232,7 @@ impl DataDir {
 
     /// Notes that every log was closed cleanly.
     pub fn mark_clean_stop(&self) -> Result<(), DataDirError> {
-        let marker = self.path.join("clean-stop");
+        let marker = self.path.join(CLEAN_STOP_FILE);
         Ok(durable_file::write(&*self.storage, &marker, CLEAN_STOP, &[])?)
     }
 }
@@ -302,20 +316,10 @@ fn holds_topics(folder: &Path, storage: &dyn Storage) -> bool {
     entries.is_ok_and(|entries| entries.iter().any(|entry| !entry.name.starts_with("__")))
 }
 
-/// Whether the marker was there. It is gone, durably, before anything else happens: a crash from
-/// now on must not find it.
-fn take_clean_stop(folder: &Path, storage: &dyn Storage) -> Result<bool, DataDirError> {
-    let marker = folder.join("clean-stop");
-    // A damaged marker marks nothing.
-    let was_clean = matches!(durable_file::read(storage, &marker, CLEAN_STOP), Ok(Some(_)));
-    match storage.remove_file(&marker) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("remove", &marker)(error));
-        }
-        _ => {}
-    }
-    storage.sync_folder(folder).map_err(failed("sync", folder))?;
-    Ok(was_clean)
+/// A damaged marker marks nothing.
+fn was_stopped_cleanly(folder: &Path, storage: &dyn Storage) -> bool {
+    let marker = durable_file::read(storage, &folder.join(CLEAN_STOP_FILE), CLEAN_STOP);
+    matches!(marker, Ok(Some(_)))
 }
 
 #[cfg(test)]
@@ -336,6 +340,10 @@ mod tests {
         crashed.mark_clean_stop().unwrap();
         drop(crashed);
         assert_eq!(open(folder.path()).unwrap().left_as(), LeftAs::Clean);
+        let used = open(folder.path()).unwrap();
+        assert_eq!(used.left_as(), LeftAs::Clean, "a look alone leaves it as it was");
+        used.begin_use().unwrap();
+        drop(used);
         assert_eq!(open(folder.path()).unwrap().left_as(), LeftAs::Unclean);
     }
 

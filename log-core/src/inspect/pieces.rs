@@ -112,8 +112,10 @@ impl Pieces {
             self.index = self.file.offset_index()?;
         }
         let walk = |check, start| Ok(self.file.walk(check, start));
-        let entries = self.index.iter().flat_map(|index| index.entries_after(damaged));
-        let indexed = first_sound(entries, walk);
+        let indexed = || {
+            let entries = self.index.iter().flat_map(|index| index.entries_after(damaged));
+            first_sound(entries, walk)
+        };
         let missed =
             self.expected.unwrap_or(Offset::ZERO)..self.file.end_offset().unwrap_or(Offset::MAX);
         sound_behind(damaged, missed, indexed, walk)

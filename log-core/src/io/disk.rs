@@ -47,16 +47,13 @@ impl Storage for Disk {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let kind = entry.file_type()?;
-            if let Ok(name) = entry.file_name().into_string() {
-                let kind = if kind.is_file() {
-                    EntryKind::File
-                } else if kind.is_dir() {
-                    EntryKind::Folder
-                } else {
-                    EntryKind::Other
-                };
-                entries.push(Entry { name, kind });
-            }
+            let (name, kind) = match entry.file_name().into_string() {
+                Ok(name) if kind.is_file() => (name, EntryKind::File),
+                Ok(name) if kind.is_dir() => (name, EntryKind::Folder),
+                Ok(name) => (name, EntryKind::Other),
+                Err(name) => (name.to_string_lossy().into_owned(), EntryKind::Other),
+            };
+            entries.push(Entry { name, kind });
         }
         Ok(entries)
     }

@@ -41,7 +41,8 @@ pub enum EntryKind {
     Other,
 }
 
-/// One entry of a folder. Names that are not UTF-8 are none of ours and are left out.
+/// One entry of a folder. One whose name is not UTF-8 is none of ours: it is [`EntryKind::Other`],
+/// with a name that only resembles its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
     /// The name, without the folder.

@@ -48,7 +48,7 @@ use plan::{Begin, Plan, Way};
 pub use remains::{Lacking, Remains};
 pub(crate) use replay::write_snapshot;
 use run::Run;
-use survey::Survey;
+use survey::{Survey, no_file_holds};
 
 /// How a log was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,8 +149,9 @@ pub(crate) fn missing(folder: &Folder) -> Result<Option<Damage>, FileError> {
     };
     let survey = Survey::of(folder)?;
     let checkpoint = LogCheckpoint::read(folder)?;
+    let start = || survey.missing_start(log_start).map(|gone| no_file_holds(folder, gone));
     Ok(match Plan::make(folder, &survey, log_start, checkpoint)? {
-        Way::Look(plan) => plan.lost,
+        Way::Look(plan) => plan.lost.or_else(start),
         Way::Begin(begin) => begin.lost,
     })
 }

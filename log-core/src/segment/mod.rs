@@ -410,13 +410,24 @@ impl Segment {
             None => {
                 let mut built = crate::recovery::build_indexes(self)?;
                 // Reads go on when the disk is full; writing is tried again later.
-                let _ = built.persist(&self.folder, self.base);
+                let _ = built.persist(&self.folder, self.base).and_then(|()| self.reseal(&built));
                 built
             }
         };
         let found = look(&indexes);
         *slot = IndexSlot::Loaded(Box::new(indexes));
         Ok(found)
+    }
+
+    /// Indexes that were built anew say the same in other words than those that grew with the log:
+    /// a seal that vouches for the lost ones would have them built at each start.
+    fn reseal(&self, built: &Indexes) -> Result<(), FileError> {
+        match Seal::read(&self.folder, self.base)? {
+            Some(seal) if built.is_persisted() => {
+                Seal { indexes: built.sums(), ..seal }.write(&self.folder, self.base)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// As [`Segment::with_indexes`], for questions that a part of them would answer wrongly.

@@ -33,12 +33,13 @@ pub(crate) fn first_sound(
     })
 }
 
-/// The first sound batch behind the one at byte `damaged`: where that says that it ends, or the
-/// `indexed` one. `missed` begins where the damaged batch should, and ends with the segment.
+/// The first sound batch behind the one at byte `damaged`: where that says that it ends, or else
+/// the one that is `indexed`, which takes longer to find out. `missed` begins where the damaged
+/// batch should, and ends with the segment.
 pub(crate) fn sound_behind(
     damaged: u64,
     missed: Range<Offset>,
-    indexed: Option<Located>,
+    indexed: impl FnOnce() -> Option<Located>,
     walk: impl Fn(Check, u64) -> Result<BatchWalk, FileError>,
 ) -> Result<Option<Located>, FileError> {
     let first = |check, start| sound_or_none(walk(check, start)?.next());
@@ -49,8 +50,7 @@ pub(crate) fn sound_behind(
     let is_later = |batch: &Located| {
         batch.header.base_offset() > missed.start && batch.header.next_offset() <= missed.end
     };
-    let later = [declared, indexed].into_iter().flatten().filter(is_later);
-    Ok(later.min_by_key(|batch| batch.header.base_offset()))
+    Ok(declared.filter(is_later).or_else(|| indexed().filter(is_later)))
 }
 
 fn sound_or_none(step: Result<Option<Located>, WalkError>) -> Result<Option<Located>, FileError> {

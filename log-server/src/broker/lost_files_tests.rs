@@ -8,14 +8,17 @@ use std::{fs, io};
 
 use log_core::inspect::{self, FilePiece};
 use log_core::io::{Disk, Entry, File, OpenMode, Storage};
+use log_proto::record::{BatchBuilder, BatchOptions};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::own_files_tests::{
-    Left, commit_at, copied, crashed, end, files, findings, known, log_of, put_back, start, stopped,
+    Left, commit_at, copied, crashed, end, files, findings, known, log_of, put_back, start, stop,
+    stopped,
 };
 use super::startup::{METADATA_LOG, OFFSETS_LOG};
-use super::tests::{create, try_start_on};
+use super::tests::{commit, create, try_start_on};
+use super::{Acks, Broker, Principal};
 
 /// The files of the internal logs and their snapshots.
 fn own_files(data: &Path) -> impl Iterator<Item = PathBuf> {
@@ -25,7 +28,9 @@ fn own_files(data: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 fn contents(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    own_files(data).map(|file| (file.clone(), fs::read(data.join(file)).unwrap())).collect()
+    let marker = data.join("clean-stop").exists().then(|| PathBuf::from("clean-stop"));
+    let files = own_files(data).chain(marker);
+    files.map(|file| (file.clone(), fs::read(data.join(file)).unwrap())).collect()
 }
 
 /// Three lives; the third begins after a crash and ends in one. So the checkpoints know of all that
@@ -291,4 +296,45 @@ async fn a_metadata_log_whose_file_is_gone_refuses_until_it_is_put_back() {
         refused(data.path(), &[file.to_str().unwrap(), "put", "backup"]).await;
     }
     put_back(&file, &left, data.path()).await;
+}
+
+/// Metadata files of an earlier time, put in by mistake: what they do not know is left as it is,
+/// empty partitions and commits included, until the right ones are back.
+#[tokio::test]
+async fn a_start_on_older_metadata_takes_nothing_away() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = start(data.path()).await.unwrap();
+    create(&broker, "first").await;
+    stop(broker);
+    let older = copied(data.path());
+    let broker = start(data.path()).await.unwrap();
+    create(&broker, "second").await;
+    produce_one(&broker, "second").await;
+    commit(&broker, "second").await;
+    let known_before = known(&broker).await;
+    stop(broker);
+    let newer = copied(data.path());
+    let put_metadata = |from: &Path| {
+        for file in own_files(from).filter(|file| file.to_string_lossy().contains(METADATA_LOG)) {
+            fs::copy(from.join(&file), data.path().join(&file)).unwrap();
+        }
+    };
+    put_metadata(older.path());
+    let broker = start(data.path()).await.unwrap();
+    assert!(broker.topics().get("second").is_err());
+    stop(broker);
+    put_metadata(newer.path());
+    let broker = start(data.path()).await.unwrap();
+    assert_eq!(known(&broker).await, known_before);
+    stop(broker);
+}
+
+async fn produce_one(broker: &Broker, topic: &str) {
+    let mut batch = BatchBuilder::new(BatchOptions::default());
+    batch.push(broker.now(), None, Some(b"value"), &[]).unwrap();
+    let batch = batch.build().unwrap();
+    let topic = broker.topics().get(topic).unwrap();
+    let memory = broker.admit(batch.len()).await.unwrap();
+    let submitted = broker.submit(&Principal::Anonymous, &topic, 0, batch, memory).await;
+    submitted.unwrap().acknowledged(Acks::All).await.unwrap();
 }

@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use log_core::io::EntryKind;
+use log_core::io::{Entry, EntryKind};
 use log_core::{Damage, LogConfig, LogIdentity, OpenError, RecoveryReport};
 use log_proto::types::LeaderEpoch;
 use tokio::sync::watch;
@@ -28,7 +28,8 @@ use uuid::Uuid;
 use super::group_session::Seats;
 use super::remains::{self, LostLog};
 use super::request_memory::RequestMemory;
-use super::{Broker, Inner, Stage, admin, strays};
+use super::strays::{self, Tidied};
+use super::{Broker, Inner, Stage, admin};
 use crate::config::ServerConfig;
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::group::service::clocks;
@@ -105,12 +106,12 @@ impl Broker {
         let leader_epoch = foundation.leader_epoch().await?;
         let broker = off_network(move || foundation.build(config, parts, leader_epoch)).await?;
         broker.finish_deletions().await;
-        let metadata_is_whole = broker.metadata_is_whole();
-        if metadata_is_whole {
-            broker.blocking(Self::look_after_strays).await?;
-        }
+        let tidied = match broker.metadata_is_whole() {
+            true => broker.blocking(Self::look_after_strays).await?,
+            false => Tidied::No,
+        };
         broker.blocking(Self::open_topics).await;
-        if metadata_is_whole {
+        if tidied == Tidied::Yes {
             broker.drop_orphaned_offsets().await;
         }
         broker.drive_groups();
@@ -143,19 +144,17 @@ impl Broker {
         }
     }
 
-    fn look_after_strays(&self) -> Result<(), StartupError> {
+    fn look_after_strays(&self) -> Result<Tidied, StartupError> {
         let image = self.inner.image.load();
         let storage = &self.inner.parts.storage;
         let folder = self.data_dir().topics();
         let entries = storage.list(&folder);
         let entries =
             entries.map_err(|source| StartupError::List { folder: folder.clone(), source })?;
-        for entry in entries {
-            if entry.kind == EntryKind::Folder && !is_known(&image, &entry.name) {
-                strays::look_after(storage, &folder.join(entry.name));
-            }
-        }
-        Ok(())
+        let is_stray =
+            |entry: &Entry| entry.kind == EntryKind::Folder && !is_known(&image, &entry.name);
+        let strays = entries.into_iter().filter(is_stray).map(|entry| folder.join(entry.name));
+        Ok(strays::look_after(storage, &strays.collect::<Vec<_>>()))
     }
 
     fn open_topics(&self) {
@@ -202,6 +201,7 @@ impl Broker {
         let Ok(kept) = self.inner.groups.topics().await else { return };
         let live: Vec<_> = self.inner.topics.all().iter().map(|topic| topic.id).collect();
         for orphan in kept.into_iter().filter(|id| !live.contains(id)) {
+            tracing::warn!(topic_id = %orphan, "dropping what groups have committed of no topic");
             if let Err(error) = self.inner.groups.delete_topic(orphan).await {
                 tracing::warn!(topic_id = %orphan, %error, "cannot drop the offsets of a lost topic");
             }
@@ -214,6 +214,7 @@ impl Foundation {
         let data_dir = DataDir::open(&config.data_dir, Arc::clone(&parts.storage))?;
         remains::look::<MetadataState>(&data_dir, parts, METADATA_LOG)?;
         let lost_offsets = remains::look::<GroupsState>(&data_dir, parts, OFFSETS_LOG)?;
+        data_dir.begin_use()?;
         // The metadata says which leader epoch it is, so its own log knows only one.
         let metadata_log =
             open_internal(&data_dir, parts, METADATA_LOG, METADATA_LOG_ID, LeaderEpoch::ZERO)?;
