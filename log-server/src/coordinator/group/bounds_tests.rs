@@ -8,6 +8,7 @@ use super::super::request::*;
 use super::super::testing::*;
 use super::super::turn::Reply;
 use super::*;
+use crate::error::CoordinatorError;
 
 /// A bench whose other groups, which are not there, leave room for so much.
 fn with_room(bytes: usize) -> Bench {

@@ -4,13 +4,12 @@ use log_proto::types::TimestampMs;
 
 use super::bounds::Comer;
 use super::classic::{ClassicGroup, Deletion, Memory};
-use super::consumer::ConsumerGroup;
+use super::consumer::{ConsumerGroup, Refusal};
 use super::error::MemberError;
 use super::id::{GroupId, MemberId};
 use super::request::{Committer, ConsumerHeartbeat, GroupListing, JoinGroup};
 use super::subscription::Usage;
 use super::turn::{Moment, Now, Turn, WriteId};
-use crate::error::CoordinatorError;
 
 /// A group, as it is now.
 #[derive(Clone, Debug)]
@@ -158,11 +157,17 @@ impl LiveGroup {
         &mut self,
         turn: &mut Turn<'_>,
         write: WriteId,
-        outcome: &Result<(), CoordinatorError>,
+        outcome: Result<(), Refusal>,
     ) {
         match self {
-            Self::Classic(group) => group.written(turn, write, outcome),
-            Self::Consumer(group) => group.written(write, outcome),
+            Self::Classic(group) => {
+                group.written(turn, write, &outcome.map_err(|refusal| refusal.error));
+            }
+            Self::Consumer(group) => {
+                if let Some(classic) = group.written(turn, write, outcome) {
+                    *self = classic.into();
+                }
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::bounds::Comer;
 use super::classic::{ClassicGroup, Deletion, Joining, check_session};
-use super::consumer::{ConsumerGroup, StoredConsumerGroup, TopicsView, check_join};
+use super::consumer::{ConsumerGroup, Refusal, StoredConsumerGroup, TopicsView, check_join};
 use super::error::{
     ConsumerHeartbeatError, DeleteGroupError, HeartbeatError, JoinGroupError, LeaveGroupError,
     MemberError, SyncGroupError,
@@ -39,7 +39,6 @@ use super::settings::GroupSettings;
 use super::stored::StoredGroup;
 use super::subscription::Usage;
 use super::turn::{Answer, Effects, Moment, Now, Reply, Turn, Waiter, WriteId};
-use crate::error::CoordinatorError;
 use crate::limits;
 use crate::topic_pattern::TopicPattern;
 
@@ -229,9 +228,10 @@ impl Membership {
             Some(LiveGroup::Consumer(group)) => *group,
             None if joins => ConsumerGroup::new(id.clone(), now),
             Some(LiveGroup::Classic(group)) if joins && group.is_deserted() => {
-                let other = ConsumerGroup::converted(group.legacy());
+                let (other, past) = (ConsumerGroup::converted(group.legacy()), group.clone());
                 return self.turn(id, LiveGroup::Classic(group), now, |group, turn| {
                     group.comes_back_as(other, |other| {
+                        other.comes_from(turn, past);
                         other.heartbeat(turn, request, topics, waiter);
                     });
                 });
@@ -261,6 +261,7 @@ impl Membership {
         match self.upgraded(now, request, &classic, topics) {
             Ok(group) => self.turn(id, group, now, |group, turn| {
                 classic.refuse_all(turn);
+                group.comes_from(turn, Box::new(classic));
                 group.heartbeat(turn, request, topics, waiter);
             }),
             Err(error) => {
@@ -461,7 +462,7 @@ impl Membership {
         &mut self,
         now: Now,
         write: WriteId,
-        outcome: &Result<(), CoordinatorError>,
+        outcome: Result<(), Refusal>,
     ) -> Effects {
         let Some(id) = self.writes.remove(&write) else { return Effects::default() };
         let Some(group) = self.take(&id) else { return Effects::default() };

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::changes::Changes;
 use super::classic::Deletion;
-use super::consumer::TopicsView;
+use super::consumer::{Refusal, TopicsView};
 use super::driver::drive;
 use super::error::{
     CommitError, ConsumerHeartbeatError, DeleteGroupError, DeleteOffsetsError, HeartbeatError,
@@ -495,15 +495,22 @@ impl Shared {
             if let Some(group) = live.membership.writing(write) {
                 live.changes.tell(group);
             }
+            let group = live.membership.writing(write).cloned();
             let shared = Arc::clone(self);
+            // What the log says of the group, should it refuse to take the records.
+            let logged = Arc::new(Mutex::new(None));
+            let seen = Arc::clone(&logged);
             place.write(
-                move |_| Ok::<_, std::convert::Infallible>((records, ())),
+                move |state| {
+                    *seen.lock() = group.and_then(|group| state.consumer().get(&group).cloned());
+                    Ok::<_, std::convert::Infallible>((records, ()))
+                },
                 move |outcome| {
-                    let WriteError::Coordinator(error) = match outcome {
-                        Ok(()) => return shared.written(write, &Ok(())),
-                        Err(error) => error,
-                    };
-                    shared.written(write, &Err(error));
+                    let outcome = outcome.map_err(|WriteError::Coordinator(error)| Refusal {
+                        error,
+                        logged: logged.lock().take(),
+                    });
+                    shared.written(write, outcome);
                 },
             );
         }
@@ -533,15 +540,16 @@ impl Shared {
     }
 
     /// A write has ended: whoever was held back for it is told, or told that it has failed.
-    fn written(&self, write: WriteId, outcome: &Result<(), CoordinatorError>) {
+    fn written(&self, write: WriteId, outcome: Result<(), Refusal>) {
+        let error = outcome.as_ref().err().map(|refusal| refusal.error.clone());
         let mut live = self.live.lock();
         let before = live.membership.next_deadline();
         let effects = live.membership.written((self.clocks)(), write, outcome);
         debug_assert!(effects.write.is_none(), "the end of a write begins no other");
         for (waiter, reply) in live.held_back.remove(&write).unwrap_or_default() {
-            let reply = match outcome {
-                Ok(()) => reply,
-                Err(error) => reply.failed(error.clone()),
+            let reply = match &error {
+                None => reply,
+                Some(error) => reply.failed(error.clone()),
             };
             live.tell(waiter, reply);
         }

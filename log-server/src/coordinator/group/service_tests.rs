@@ -14,10 +14,11 @@ use log_core::{Committer as Syncer, LogConfig, SystemClock};
 use log_proto::types::{LeaderEpoch, TimestampMs};
 use tempfile::TempDir;
 
+use super::super::consumer::tests::{beat, joining};
 use super::super::error::MemberError;
 use super::super::id::MemberId;
 use super::super::offsets::CommittedOffset;
-use super::super::request::{GroupState, JoinGroup, Joined, LeavingMember};
+use super::super::request::{ConsumerStep, GroupState, JoinGroup, Joined, LeavingMember};
 use super::super::testing::*;
 use super::*;
 use crate::partition::{OpenPartition, Partition, PartitionParts};
@@ -216,6 +217,49 @@ async fn a_full_disk_passes() {
     assert_eq!(joined.generation, generation(2));
     let request = SyncGroup { generation: generation(2), ..sync(&joined.member, "work") };
     assert_eq!(groups.sync(request).await.unwrap().assignment, "work");
+}
+
+#[tokio::test]
+async fn a_consumer_that_the_full_disk_refuses_is_not_in_the_group() {
+    let house = House::new();
+    let groups = house.start();
+    let epoch_of = |answer: HeartbeatAnswer| answer.epoch.map(MemberEpoch::get);
+    house.storage.fail(Operation::Write, ErrorKind::StorageFull);
+    for name in ["a", "b", "c"] {
+        refuse_consumer(&groups, name).await;
+        assert_eq!(groups.describe_consumer(&group()), None, "{name} is in nobody's memory");
+    }
+    house.storage.heal();
+    assert_eq!(epoch_of(consumer(&groups, &joining("d")).await.unwrap()), Some(1));
+    let before = groups.describe_consumer(&group());
+
+    house.storage.fail(Operation::Write, ErrorKind::StorageFull);
+    refuse_consumer(&groups, "e").await;
+    assert_eq!(groups.describe_consumer(&group()), before, "who is in it keeps what it has");
+    assert_eq!(epoch_of(consumer(&groups, &beat("d", 1)).await.unwrap()), Some(1));
+    let leaving = ConsumerHeartbeat { step: ConsumerStep::Leave, ..beat("d", 1) };
+    assert!(consumer(&groups, &leaving).await.is_err());
+    assert_eq!(groups.describe_consumer(&group()), before, "who could not leave has not left");
+    house.storage.heal();
+    consumer(&groups, &leaving).await.unwrap();
+    assert_eq!(groups.describe_consumer(&group()).unwrap().members, []);
+}
+
+async fn consumer(
+    groups: &GroupCoordinator,
+    request: &ConsumerHeartbeat,
+) -> Result<HeartbeatAnswer, ConsumerHeartbeatError> {
+    match groups.consumer_heartbeat(request, &no_topics()).await? {
+        Heard::Answer(answer) => Ok(answer),
+        Heard::Unresolved(patterns) => panic!("nobody has {patterns:?}"),
+    }
+}
+
+async fn refuse_consumer(groups: &GroupCoordinator, name: &str) {
+    let error = consumer(groups, &joining(name)).await.unwrap_err();
+    let is_full =
+        matches!(&error, ConsumerHeartbeatError::Coordinator(CoordinatorError::DiskFull { .. }));
+    assert!(is_full, "{error}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use log_proto::types::{Offset, TimestampMs};
 use uuid::Uuid;
 
-use super::consumer::{Matching, TopicsView};
+use super::consumer::{Matching, Refusal, TopicsView};
 use super::error::{HeartbeatError, JoinGroupError, LeaveGroupError, MemberError, SyncGroupError};
 use super::id::{GenerationId, GroupId, GroupInstanceId, MemberId};
 use super::membership::{Membership, NotCommitter};
@@ -163,7 +163,9 @@ impl Bench {
                 self.durable.replay(record).unwrap();
             }
         }
-        let effects = self.membership.written(self.now(), write, outcome);
+        let logged = self.durable.consumer().get(&group()).cloned();
+        let ended = outcome.clone().map_err(|error| Refusal { error, logged });
+        let effects = self.membership.written(self.now(), write, ended);
         assert!(effects.write.is_none());
         for (waiter, reply) in self.held_back.remove(&write).unwrap_or_default() {
             let reply = match outcome {

@@ -126,6 +126,10 @@ impl<'a> Turn<'a> {
         Self { now, settings, write, records: Vec::new(), replies: Vec::new() }
     }
 
+    pub(super) fn write_id(&self) -> WriteId {
+        self.write
+    }
+
     pub(super) fn answer(&mut self, waiter: Waiter, reply: Reply) {
         self.replies.push((waiter, reply));
     }

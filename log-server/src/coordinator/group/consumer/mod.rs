@@ -8,12 +8,14 @@
 //! ```
 //!
 //! The rule: all of this is written whenever it changes, the whole group as one record, and no
-//! heartbeat is answered before it is durable. So a write that fails needs no undoing: whatever
-//! comes next writes everything again. Records of what has changed alone would be smaller; a group
-//! of a thousand members will want them.
+//! heartbeat is answered before it is durable. What the log refuses is taken back as a whole: the
+//! group is again what the log says ([`refused`]), so nobody is left in it who was told that it is
+//! not. Records of what has changed alone would be smaller; a group of a thousand members will want
+//! them.
 //!
 //! - [`heartbeat`]: what members say, and are told. [`member`]: how one of them moves.
 //! - [`classic`]: members that speak the classic protocol. [`migration`]: how they come to be here.
+//! - [`refused`]: what becomes of a group when the log does not take it.
 //! - [`topics`]: what members read, by name or by pattern.
 //! - [`assignor`]: who is to have what. [`stored`]: what is on the disk.
 
@@ -22,13 +24,14 @@ mod classic;
 mod heartbeat;
 mod member;
 mod migration;
+mod refused;
 mod stored;
 mod topics;
 
 #[cfg(test)]
 mod migration_tests;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::BTreeMap;
 
@@ -44,11 +47,12 @@ use super::request::{
 };
 use super::subscription::{CONSUMER, Usage};
 use super::turn::{Moment, Now, Turn, WriteId};
-use crate::error::CoordinatorError;
 use crate::topic_pattern::TopicPattern;
 use crate::topics::{TopicId, TopicsVersion};
 pub(super) use heartbeat::check_join;
 use member::{ConsumerMember, Deadlines, Phase};
+use refused::Past;
+pub(crate) use refused::Refusal;
 pub(crate) use stored::StoredConsumerGroup;
 use topics::Resolved;
 pub(crate) use topics::{FindTopic, Matching, TopicShape, TopicsView};
@@ -67,6 +71,8 @@ pub(super) struct ConsumerGroup {
     memory: Memory,
     /// What is on its way into the log.
     last_write: Option<WriteId>,
+    /// What it was before it was a consumer group, until the log knows it as one.
+    past: Option<Past>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +103,7 @@ impl ConsumerGroup {
             looked_at: None,
             memory,
             last_write: None,
+            past: None,
         }
     }
 
@@ -171,6 +178,9 @@ impl ConsumerGroup {
     }
 
     pub(super) fn deletion_ended(&mut self, write: WriteId, deletion: Deletion) {
+        if let Some(past) = &mut self.past {
+            past.group.deletion_ended(write, deletion);
+        }
         if self.memory == Memory::Deleting(write) {
             self.memory = match deletion {
                 Deletion::Done => Memory::Forgotten,
@@ -262,17 +272,6 @@ impl ConsumerGroup {
             let write = turn.write(self.stored.to_record(&self.id));
             self.memory = Memory::Stored;
             self.last_write = Some(write);
-        }
-    }
-
-    /// A write of this group has ended.
-    pub(super) fn written(&mut self, write: WriteId, outcome: &Result<(), CoordinatorError>) {
-        if self.last_write == Some(write) {
-            self.last_write = None;
-            // A later write would have had everything in it.
-            if outcome.is_err() {
-                self.memory = Memory::Behind;
-            }
         }
     }
 

@@ -38,7 +38,7 @@ pub(super) fn epoch(number: i32) -> MemberEpoch {
 }
 
 /// A heartbeat that says nothing new.
-pub(super) fn beat(name: &str, number: i32) -> ConsumerHeartbeat {
+pub(in super::super) fn beat(name: &str, number: i32) -> ConsumerHeartbeat {
     ConsumerHeartbeat {
         group: group(),
         member: member(name),
@@ -55,7 +55,7 @@ pub(super) fn beat(name: &str, number: i32) -> ConsumerHeartbeat {
     }
 }
 
-pub(super) fn joining(name: &str) -> ConsumerHeartbeat {
+pub(in super::super) fn joining(name: &str) -> ConsumerHeartbeat {
     ConsumerHeartbeat {
         step: ConsumerStep::Join,
         rebalance_timeout: Some(Duration::from_millis(REBALANCE)),
