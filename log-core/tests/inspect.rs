@@ -250,6 +250,29 @@ fn every_damage_is_found_and_what_is_sound_behind_it_is_counted() {
     assert_eq!(stat.batches as usize, sound.len() - 2, "a look at headers misses the record alone");
 }
 
+/// Indexes that grew with the log and were written as it did say it in other words than those that
+/// are built anew.
+#[test]
+fn a_seal_vouches_for_the_indexes_that_were_built_anew() {
+    let home = Home::with(LogConfig { segment_bytes: 4000, ..common::small_segments() });
+    let log = home.open();
+    for n in 0..12 {
+        log.put_durable(&data(format!("n{n}"), 2).padded(150).stamped(&[NOW + n, NOW + n]));
+        home.clock.advance(2000);
+        log.tick();
+    }
+    log.stop();
+    let first = home.names_with(".log").remove(0);
+    for index in [".index", ".timeindex"] {
+        home.remove(&first.replace(".log", index));
+    }
+    assert_ne!(found_in(&home), []);
+    let log = home.open();
+    assert_eq!(log.values().len(), 24);
+    log.stop();
+    assert_eq!(found_in(&home), []);
+}
+
 #[test]
 fn without_an_index_what_lies_behind_a_broken_length_is_said_to_be_unknown() {
     let (home, first) = sealed_segment();
