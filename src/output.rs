@@ -44,18 +44,30 @@ const EXIT_USAGE: u8 = 2;
 pub(crate) fn report(error: &CliError) -> ExitCode {
     match error {
         CliError::Failed { message, hint } => {
-            note(&format!("error: {message}"));
-            if let Some(hint) = hint {
-                note(&format!("hint: {hint}"));
-            }
+            say("error", message, hint.as_deref());
             ExitCode::from(EXIT_FAILED)
         }
         CliError::Usage(message) => {
-            note(&format!("error: {message}"));
-            note("hint: see --help");
+            say("error", message, Some("see --help"));
             ExitCode::from(EXIT_USAGE)
         }
         CliError::OutputClosed => ExitCode::SUCCESS,
+    }
+}
+
+/// Says what went wrong where the command goes on.
+pub(crate) fn warn(error: &CliError) {
+    match error {
+        CliError::Failed { message, hint } => say("warning", message, hint.as_deref()),
+        CliError::Usage(message) => say("warning", message, None),
+        CliError::OutputClosed => {}
+    }
+}
+
+fn say(severity: &str, message: &str, hint: Option<&str>) {
+    note(&format!("{severity}: {message}"));
+    if let Some(hint) = hint {
+        note(&format!("hint: {hint}"));
     }
 }
 

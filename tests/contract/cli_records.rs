@@ -261,7 +261,7 @@ fn a_refusal_is_told_when_it_happens() {
     assert_eq!(consume(&broker, &[]), "small\n");
 }
 
-fn signalled(child: &Child, signal: &str) {
+pub(crate) fn signalled(child: &Child, signal: &str) {
     let status = Command::new("kill").args([signal, &child.id().to_string()]).status();
     assert!(status.expect("kill(1) exists").success());
 }

@@ -9,6 +9,7 @@ mod support;
 
 mod bad_bytes;
 mod bad_requests;
+mod cli_damage;
 mod cli_files;
 mod cli_groups;
 mod cli_records;

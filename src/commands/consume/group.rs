@@ -3,7 +3,8 @@
 //! The rule: it commits only what was written out and flushed, so that what is cut off by a kill
 //! comes again. Without `--follow` it ends once the group has read what was there when it started:
 //! a member that has nothing left waits for the others, because what one of them leaves behind,
-//! killed say, comes to it.
+//! killed say, comes to it. It does not wait for partitions that it could not read, nor commit anything
+//! behind what it has read of them.
 
 use std::{
     collections::BTreeMap,
@@ -13,12 +14,15 @@ use std::{
 };
 
 use log_client::{
-    AssignedPartition, AutoCommit, Client, CommitError, ConsumeError, ConsumerBatch, ErrorCode,
-    GroupConsumer, GroupEvent, GroupOffset, OffsetSpec, TopicPartitions, WithoutCommit,
-    types::Offset,
+    AssignedPartition, AutoCommit, Client, CommitError, ConsumerBatch, ErrorCode, GroupConsumer,
+    GroupEvent, GroupOffset, TopicPartitions, WithoutCommit, types::Offset,
 };
 
-use super::{ConsumeArgs, RECONNECT_TIMEOUT, Reader, cannot_read, ends, partitions, place_of};
+use super::{
+    ConsumeArgs, RECONNECT_TIMEOUT,
+    places::{Lookup, Places},
+    unread::{Reader, Unread},
+};
 use crate::{
     error::{CliError, Result, hint_for_refusal},
     format::Format,
@@ -34,9 +38,11 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(args: ConsumeArgs, client: Client, group: String) -> Result<()> {
-    let goal = Goal::make(&args, &client, group.as_str()).await?;
-    if goal.is_reached(&client).await? {
-        return Ok(());
+    let mut lookup = Lookup::make(&args, &client, Reader::Member(group.clone())).await?;
+    let goal = Goal::make(&args, &mut lookup, &group).await?;
+    let unread = lookup.unread;
+    if goal.is_reached(&client, &unread).await? {
+        return unread.verdict();
     }
     let consumer = client
         .join_group(group)
@@ -52,6 +58,7 @@ pub(super) async fn run(args: ConsumeArgs, client: Client, group: String) -> Res
         consumer,
         client,
         goal,
+        unread,
         mine: BTreeMap::new(),
         format: if args.json { Format::Json } else { args.format },
         left: args.max.unwrap_or(u64::MAX),
@@ -76,47 +83,46 @@ fn without_commit(from: Position) -> WithoutCommit {
 struct Goal {
     topic: Arc<str>,
     group: String,
-    /// By partition; `None` goes on for ever.
-    ends: Vec<Option<Offset>>,
-    /// Where reading starts without a commit, by partition; `None` is behind the last record.
-    starts: Vec<Option<Offset>>,
-    log_starts: Vec<Option<Offset>>,
+    /// `None` goes on for ever.
+    ends: Places,
+    /// Where reading starts without a commit; `None` is behind the last record.
+    starts: Places,
+    log_starts: Places,
 }
 
 impl Goal {
-    async fn make(args: &ConsumeArgs, client: &Client, group: &str) -> Result<Self> {
-        let numbers = partitions(args, client).await?;
-        let found =
-            client.admin().list_offsets(&args.topic, &numbers, OffsetSpec::LogStart).await?;
-        let log_start = |number: &u32| found.iter().find(|one| one.partition == *number)?.offset;
+    async fn make(args: &ConsumeArgs, lookup: &mut Lookup<'_>, group: &str) -> Result<Self> {
         Ok(Self {
             topic: args.topic.as_str().into(),
             group: group.to_owned(),
-            ends: ends(args, client, &numbers).await?,
-            starts: place_of(args.from, args, client, &numbers).await?,
-            log_starts: numbers.iter().map(log_start).collect(),
+            ends: lookup.ends().await?,
+            starts: lookup.starts().await?,
+            log_starts: lookup.log_starts.clone(),
         })
     }
 
     fn end_of(&self, partition: u32) -> Option<Offset> {
-        self.ends.get(partition as usize).copied().flatten()
+        self.ends.get(&partition).copied().flatten()
     }
 
-    /// Whether the group has read everything, as far as it has committed that.
-    async fn is_reached(&self, client: &Client) -> Result<bool> {
-        if self.ends.iter().any(Option::is_none) {
+    /// Whether the group has read everything that can be read, as far as it has committed that.
+    async fn is_reached(&self, client: &Client, unread: &Unread) -> Result<bool> {
+        let readable = || self.ends.iter().filter(|(number, _)| !unread.contains(**number));
+        if readable().any(|(_, end)| end.is_none()) {
             return Ok(false);
         }
         let committed = client.committed_offsets(&self.group, &[&self.topic]).await?;
-        let is_reached = |(number, end): (usize, &Option<Offset>)| {
+        let is_reached = |(number, end): (&u32, &Option<Offset>)| {
             let Some(end) = end else { return false };
-            let commit = committed.iter().find(|commit| commit.partition as usize == number);
+            let commit = committed.iter().find(|commit| commit.partition == *number);
             let commit = commit.map(|commit| commit.offset);
             // What was deleted is not read: there, the group starts anew.
-            let commit = commit.filter(|commit| self.log_starts[number] <= Some(*commit));
-            commit.or(self.starts[number]).is_none_or(|place| place >= *end)
+            let log_start = self.log_starts.get(number).copied().flatten();
+            let commit = commit.filter(|commit| log_start <= Some(*commit));
+            let start = || self.starts.get(number).copied().flatten();
+            commit.or_else(start).is_none_or(|place| place >= *end)
         };
-        Ok(self.ends.iter().enumerate().all(is_reached))
+        Ok(readable().all(is_reached))
     }
 }
 
@@ -147,6 +153,7 @@ struct Share {
     consumer: GroupConsumer,
     client: Client,
     goal: Goal,
+    unread: Unread,
     mine: BTreeMap<u32, Progress>,
     format: Format,
     left: u64,
@@ -176,7 +183,7 @@ impl Share {
         };
         // Whoever is gone has left; whether it was told so in time changes nothing.
         let _ = self.consumer.close().await;
-        outcome.and(flushed).and(committed)
+        outcome.and(flushed).and(committed).and(self.unread.verdict())
     }
 
     async fn read(&mut self, out: &mut impl Write) -> Result<()> {
@@ -202,7 +209,7 @@ impl Share {
         tokio::select! {
             event = self.consumer.next_event() => match event {
                 Some(Ok(event)) => Ok(Next::Happened(event)),
-                Some(Err(error)) => Err(self.cannot_read(&error)),
+                Some(Err(error)) => self.unread.take(&error).map(|()| Next::Look),
                 None => Ok(Next::End),
             },
             () = self.stop.told() => Ok(Next::End),
@@ -210,19 +217,18 @@ impl Share {
         }
     }
 
-    fn cannot_read(&self, error: &ConsumeError) -> CliError {
-        cannot_read(error, Reader::Member(&self.goal.group))
-    }
-
     /// Whether there is nothing left in what this member has, which may be nothing at all.
     fn is_idle(&self) -> bool {
-        self.mine.values().all(|progress| progress.state == State::Done)
+        let is_done = |(number, progress): (&u32, &Progress)| {
+            progress.state == State::Done || self.unread.contains(*number)
+        };
+        self.mine.iter().all(is_done)
     }
 
     async fn is_over(&mut self, out: &mut impl Write) -> Result<bool> {
         out.flush()?;
         self.commit().await?;
-        self.goal.is_reached(&self.client).await
+        self.goal.is_reached(&self.client, &self.unread).await
     }
 
     async fn take(&mut self, out: &mut impl Write, event: GroupEvent) -> Result<()> {
@@ -289,9 +295,13 @@ impl Share {
 
     fn write(&mut self, out: &mut impl Write, mut batch: ConsumerBatch) -> Result<()> {
         let (partition, end) = (batch.partition(), self.goal.end_of(batch.partition()));
-        while self.left > 0 {
+        // What is behind damage still arrives where the damage is found only here.
+        while self.left > 0 && !self.unread.contains(partition) {
             let Some(record) = batch.next_record() else { break };
-            let record = record.map_err(|error| self.cannot_read(&error))?;
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => return self.unread.take(&error),
+            };
             if end.is_some_and(|end| record.offset >= end) {
                 break;
             }
@@ -306,8 +316,11 @@ impl Share {
     }
 
     /// Everything below `position` of a partition was written out, or is not to be. A commit moves
-    /// neither back nor past what was asked for.
+    /// neither back nor past what was asked for, nor past damage.
     fn reached(&mut self, partition: u32, position: Offset) {
+        if self.unread.contains(partition) {
+            return;
+        }
         let end = self.goal.end_of(partition);
         let Some(progress) = self.mine.get_mut(&partition) else { return };
         let within = end.map_or(position, |end| position.min(end)).max(progress.start);

@@ -1,26 +1,29 @@
 //! `cairn consume`: a topic's records to standard output.
 //!
 //! The rule: without `--follow` it reads what was there when it started and ends; nobody has to
-//! guess when it is done. [`group`] does the same together with others.
+//! guess when it is done. [`group`] does the same together with others. What one partition fails
+//! with does not keep the others from being read: see [`unread`].
 
 mod group;
+mod places;
+mod unread;
 
 use std::{io::Write, sync::Arc, time::Duration};
 
 use clap::{Args, ValueEnum};
-use log_client::{
-    Client, ConsumeError, Consumer, ConsumerBatch, ErrorCode, Event, Isolation, OffsetSpec,
-    types::Offset,
-};
+use log_client::{Client, Consumer, ConsumerBatch, Event, Isolation, types::Offset};
 
+use self::{
+    places::Lookup,
+    unread::{Reader, Unread},
+};
 use super::BrokerArgs;
 use crate::{
-    error::{CliError, Result, hint_for},
+    error::{CliError, Result},
     format::Format,
     output,
     position::Position,
     stop::Stop,
-    unit::counted,
 };
 
 /// Write a topic's records to standard output
@@ -32,6 +35,8 @@ With --group, processes that name the same group share the partitions, also with
 that have group.protocol=consumer. Each commits what it has written out, so that others go on there;
 what a killed one had not committed comes again. Without --follow they all end once the group has
 read what was there when they started.
+A partition that cannot be read, because of damage say, is told on standard error when that is
+found; the others are read, and the exit code is 1 at the end.
 
 Places (--from, --until):
   earliest, latest
@@ -113,7 +118,7 @@ pub(super) async fn run(args: ConsumeArgs) -> Result<()> {
     }
     let plan = Plan::make(&args, &client).await?;
     if plan.is_done() {
-        return Ok(());
+        return plan.unread.verdict();
     }
     let consumer = plan.consumer(&args, &client)?;
     let format = if args.json { Format::Json } else { args.format };
@@ -121,10 +126,11 @@ pub(super) async fn run(args: ConsumeArgs) -> Result<()> {
     Run { consumer, plan, format, left, stop }.run().await
 }
 
-/// Where each partition starts and ends.
+/// Where each partition ends.
 struct Plan {
     topic: Arc<str>,
     partitions: Vec<Partition>,
+    unread: Unread,
 }
 
 struct Partition {
@@ -142,15 +148,15 @@ enum State {
 
 impl Plan {
     async fn make(args: &ConsumeArgs, client: &Client) -> Result<Self> {
-        let numbers = partitions(args, client).await?;
-        let ends = ends(args, client, &numbers).await?;
+        let mut lookup = Lookup::make(args, client, Reader::Alone).await?;
+        let ends = lookup.ends().await?;
         let partition = |(number, end): (u32, Option<Offset>)| {
             let nothing = end == Some(Offset::ZERO);
             let state = if nothing { State::Done } else { State::Reading };
             Partition { number, end, state }
         };
-        let partitions = numbers.into_iter().zip(ends).map(partition).collect();
-        Ok(Self { topic: args.topic.as_str().into(), partitions })
+        let partitions = ends.into_iter().map(partition).collect();
+        Ok(Self { topic: args.topic.as_str().into(), partitions, unread: lookup.unread })
     }
 
     fn consumer(&self, args: &ConsumeArgs, client: &Client) -> Result<Consumer> {
@@ -164,7 +170,9 @@ impl Plan {
     }
 
     fn is_done(&self) -> bool {
-        self.partitions.iter().all(|partition| partition.state == State::Done)
+        let is_done =
+            |one: &Partition| one.state == State::Done || self.unread.contains(one.number);
+        self.partitions.iter().all(is_done)
     }
 
     fn end_of(&self, number: u32) -> Option<Offset> {
@@ -181,60 +189,6 @@ impl Plan {
     }
 }
 
-/// The partitions that were asked for.
-async fn partitions(args: &ConsumeArgs, client: &Client) -> Result<Vec<u32>> {
-    let count = client.admin().describe_topic(&args.topic).await?.topic.partitions;
-    if args.partitions.is_empty() {
-        return Ok((0..count).collect());
-    }
-    if let Some(missing) = args.partitions.iter().find(|number| **number >= count) {
-        return Err(CliError::new(format!(
-            "topic {} has {}, numbered from 0: there is no {missing}",
-            args.topic,
-            counted(count.into(), "partition"),
-        )));
-    }
-    let mut numbers = args.partitions.clone();
-    numbers.sort_unstable();
-    numbers.dedup();
-    Ok(numbers)
-}
-
-/// Where each of these partitions ends, as the arguments say.
-async fn ends(args: &ConsumeArgs, client: &Client, numbers: &[u32]) -> Result<Vec<Option<Offset>>> {
-    let limits = match args.until {
-        Some(until) => place_of(until, args, client, numbers).await?,
-        None => vec![None; numbers.len()],
-    };
-    if args.follow {
-        return Ok(limits);
-    }
-    let log_ends = place_of(Position::Latest, args, client, numbers).await?;
-    let nearer = |(limit, end): (Option<Offset>, Option<Offset>)| match (limit, end) {
-        (Some(limit), Some(end)) => Some(limit.min(end)),
-        (limit, end) => limit.or(end),
-    };
-    Ok(limits.into_iter().zip(log_ends).map(nearer).collect())
-}
-
-/// The offset of a place in each partition; `None` where no record is that late.
-async fn place_of(
-    position: Position,
-    args: &ConsumeArgs,
-    client: &Client,
-    numbers: &[u32],
-) -> Result<Vec<Option<Offset>>> {
-    let spec = match (position, position.lookup(), args.isolation) {
-        (Position::Offset(offset), _, _) => return Ok(vec![Some(offset); numbers.len()]),
-        (Position::Latest, _, IsolationArg::ReadCommitted) => OffsetSpec::LastStable,
-        (_, Some(spec), _) => spec,
-        (_, None, _) => return Ok(vec![None; numbers.len()]),
-    };
-    let found = client.admin().list_offsets(&args.topic, numbers, spec).await?;
-    let offset = |number: &u32| found.iter().find(|one| one.partition == *number)?.offset;
-    Ok(numbers.iter().map(offset).collect())
-}
-
 /// Reading, from the first record to the last.
 struct Run {
     consumer: Consumer,
@@ -249,7 +203,7 @@ impl Run {
         let mut out = output::stream();
         let outcome = self.read(&mut out).await;
         let flushed = out.flush().map_err(CliError::from);
-        outcome.and(flushed)
+        outcome.and(flushed).and(self.plan.unread.verdict())
     }
 
     async fn read(&mut self, out: &mut impl Write) -> Result<()> {
@@ -265,7 +219,7 @@ impl Run {
                     // Nothing more for now: show what there is.
                     out.flush()?;
                 }
-                Some(Err(error)) => return Err(cannot_read(&error, Reader::Alone)),
+                Some(Err(error)) => self.plan.unread.take(&error)?,
                 None => return Ok(()),
             }
         }
@@ -274,9 +228,13 @@ impl Run {
 
     fn write(&mut self, out: &mut impl Write, mut batch: ConsumerBatch) -> Result<()> {
         let (partition, end) = (batch.partition(), self.plan.end_of(batch.partition()));
-        while self.left > 0 {
+        // What is behind damage still arrives where the damage is found only here.
+        while self.left > 0 && !self.plan.unread.contains(partition) {
             let Some(record) = batch.next_record() else { break };
-            let record = record.map_err(|error| cannot_read(&error, Reader::Alone))?;
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => return self.plan.unread.take(&error),
+            };
             if end.is_some_and(|end| record.offset >= end) {
                 break;
             }
@@ -288,51 +246,5 @@ impl Run {
             self.plan.reached(partition, batch.next_offset());
         }
         Ok(())
-    }
-}
-
-/// Who reads, which decides how to go on behind damage.
-#[derive(Clone, Copy)]
-enum Reader<'a> {
-    Alone,
-    /// A member of this group.
-    Member(&'a str),
-}
-
-impl Reader<'_> {
-    fn hint_at_damage(self, topic: &str, partition: u32) -> String {
-        match self {
-            Self::Alone => format!(
-                "`cairn consume {topic} --partition {partition} --from OFFSET` reads on behind the damage"
-            ),
-            Self::Member(group) => format!(
-                "`cairn group offsets set {group} {topic} --partition {partition} --to OFFSET` has the \
-                 group go on behind the damage"
-            ),
-        }
-    }
-}
-
-fn cannot_read(error: &ConsumeError, reader: Reader<'_>) -> CliError {
-    let hint = match error {
-        ConsumeError::Topic { error, .. } | ConsumeError::Stream(error) => hint_for(error),
-        ConsumeError::Corrupt { topic, partition, .. } => Some(format!(
-            "{}; `cairn segment dump` shows where the next batch begins",
-            reader.hint_at_damage(topic, *partition)
-        )),
-        ConsumeError::Partition { topic, partition, error }
-            if error.code() == ErrorCode::CorruptLog =>
-        {
-            Some(format!(
-                "{}, at the offset that the error names, or at `latest` if it names none",
-                reader.hint_at_damage(topic, *partition)
-            ))
-        }
-        ConsumeError::Partition { .. } => None,
-    };
-    let failed = CliError::new(error.to_string());
-    match hint {
-        Some(hint) => failed.hint(hint),
-        None => failed,
     }
 }
