@@ -125,6 +125,25 @@ fn a_damaged_partition_does_not_keep_the_others_from_being_read() {
 }
 
 #[test]
+fn a_time_that_lies_in_the_damage_is_found_in_the_other_partitions() {
+    let data = data_folder();
+    stopped_folder(data.path());
+    let lost = damage(data.path());
+    let broker = Broker::start(data.path());
+    let last = (lost - 1).to_string();
+    let last = ["consume", "t", "-p", "0", "--from", &last, "--max", "1", "--format", "%T"];
+    let last = String::from_utf8(good(run(&broker, &last, b""))).expect("text");
+    let time = (last.parse::<u64>().expect("a time") + 1).to_string();
+    let others = good(consumed(&broker, &["-p", "1", "--from", &time]));
+    let others = String::from_utf8(others).expect("text");
+    let mut others: Vec<_> = others.lines().map(str::to_owned).collect();
+    others.sort_unstable();
+    assert!(!others.is_empty());
+    let said = assert_shown(&consumed(&broker, &["--from", &time]), &others);
+    assert!(!said.contains("t-0: t-0"), "named once: {said}");
+}
+
+#[test]
 fn what_only_the_reader_finds_damaged_ends_that_partition_only() {
     let data = data_folder();
     stopped_folder(data.path());

@@ -149,6 +149,7 @@ enum State {
 impl Plan {
     async fn make(args: &ConsumeArgs, client: &Client) -> Result<Self> {
         let mut lookup = Lookup::make(args, client, Reader::Alone).await?;
+        lookup.leave_out_without_start().await?;
         let ends = lookup.ends().await?;
         let partition = |(number, end): (u32, Option<Offset>)| {
             let nothing = end == Some(Offset::ZERO);

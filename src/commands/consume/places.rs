@@ -72,6 +72,13 @@ impl<'a> Lookup<'a> {
         Ok(log_ends.into_iter().map(nearer).collect())
     }
 
+    /// Leaves out the partitions where it cannot be told where to start: the broker refuses to read
+    /// any together with one of these.
+    pub(super) async fn leave_out_without_start(&mut self) -> Result<()> {
+        let answers = self.place_of(self.args.from).await?;
+        self.told(answers).map(drop)
+    }
+
     /// Where a group starts that has not committed. Where that cannot be told, reading has yet to
     /// show it: it counts as the first offset of all.
     pub(super) async fn starts(&self) -> Result<Places> {

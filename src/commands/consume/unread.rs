@@ -22,6 +22,18 @@ pub(super) enum Reader {
     Member(String),
 }
 
+/// What is wrong, with the partition named once: some of what brokers say begins with its name.
+fn message(error: &ConsumeError) -> String {
+    match error {
+        ConsumeError::Partition { topic, partition, error }
+            if error.message().starts_with(&format!("{topic}-{partition}: ")) =>
+        {
+            error.message().to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 pub(super) struct Unread {
     reader: Reader,
     topic: Arc<str>,
@@ -69,7 +81,7 @@ impl Unread {
     }
 
     fn cannot_read(&self, error: &ConsumeError) -> CliError {
-        let failed = CliError::new(error.to_string());
+        let failed = CliError::new(message(error));
         match self.hint(error) {
             Some(hint) => failed.hint(hint),
             None => failed,
