@@ -1,4 +1,6 @@
 //! Going over one file from batch to batch, and over damage to the next that is sound.
+//!
+//! The rule: every byte is part of a piece, sound or lost, and nothing is passed over in silence.
 
 use log_proto::types::Offset;
 

@@ -1,4 +1,7 @@
 //! What a user knows of a broker: the model, and the look at the real one.
+//!
+//! The rule: only what a user can see counts. To compare the broker's own state would hold its
+//! records against themselves.
 
 use std::collections::BTreeMap;
 

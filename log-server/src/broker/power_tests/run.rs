@@ -1,4 +1,7 @@
 //! The life of a broker, process after process, on a disk that loses its power.
+//!
+//! The rule: one thing is asked at a time, so that when the power fails at most one is in doubt,
+//! and what is found is one of two states.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
