@@ -8,12 +8,10 @@
 
 mod common;
 
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::model::{Id, Model, Sent};
+use common::power::seeds::{Lived, Talk, assert_lies_are_found_out, lived, play_seeds};
 use common::power::{Honesty, PoweredDisk, Random, Tally, TroubleKind};
 use common::{Data, IDENTITY, LAZY, NOW, Seen, TestClock, data, offset, producer, take};
 use log_core::record::{EndTxnKind, EndTxnMarker, end_txn_marker};
@@ -67,13 +65,6 @@ struct Run {
     tally: Tally,
     starts: u64,
     was_full: bool,
-}
-
-/// Whether a run says what it does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Talk {
-    Steps,
-    Nothing,
 }
 
 /// More starts than this without one that succeeds: something else is wrong.
@@ -607,74 +598,22 @@ impl Run {
     }
 }
 
-/// Plays a seed; says why it failed.
-fn play(seed: u64, honesty: Honesty, talk: Talk) -> Result<(Tally, u64), String> {
-    let mut run = Run::new(seed, honesty, talk);
-    let lived = catch_unwind(AssertUnwindSafe(|| run.live()));
-    lived.map(|()| (run.tally, run.starts)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+fn play(seed: u64, honesty: Honesty, talk: Talk) -> Lived {
+    lived(|| {
+        let mut run = Run::new(seed, honesty, talk);
+        run.live();
+        (run.tally, run.starts)
     })
-}
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
-}
-
-/// Plays many seeds on all cores.
-fn play_all(seeds: Range<u64>) {
-    let next = AtomicU64::new(seeds.start);
-    let worker = || {
-        let (mut tally, mut starts) = (Tally::default(), 0);
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return (tally, starts);
-            }
-            match play(seed, Honesty::Honest, Talk::Nothing) {
-                Ok((of_seed, started)) => {
-                    tally.add(&of_seed);
-                    starts += started;
-                }
-                Err(error) => panic!("POWER_SEED={seed} plays this again: {error}"),
-            }
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get());
-    let (mut tally, mut starts) = (Tally::default(), 0);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        for worker in workers {
-            let (of_worker, started) = worker.join().expect("a seed failed, see above");
-            tally.add(&of_worker);
-            starts += started;
-        }
-    });
-    println!("seeds {seeds:?}, {starts} starts: {tally:?}");
-    assert!(tally.power_failed_in.len() > 20, "the power failed in few places: {tally:?}");
 }
 
 #[test]
 fn nothing_promised_is_lost_whenever_the_power_fails() {
-    match setting("POWER_SEED") {
-        Some(seed) => {
-            play(seed, Honesty::Honest, Talk::Steps).expect("the seed holds");
-        }
-        None => {
-            let first = setting("POWER_FIRST").unwrap_or(0);
-            play_all(first..first + setting("POWER_SEEDS").unwrap_or(2000));
-        }
-    }
+    play_seeds(2000, |seed, talk| play(seed, Honesty::Honest, talk));
 }
 
-/// A test that cannot fail shows nothing: this disk breaks its word, and is found out.
 #[test]
 fn a_disk_that_lies_about_syncs_is_found_out() {
-    for lies in [Honesty::LiesAboutFiles, Honesty::LiesAboutFolders] {
-        let found = (0..50).find(|seed| play(*seed, lies, Talk::Nothing).is_err());
-        println!("{lies:?}: found out by seed {found:?}");
-        assert!(found.is_some(), "{lies:?}");
-    }
+    assert_lies_are_found_out(|seed, honesty| play(seed, honesty, Talk::Nothing));
 }
 
 #[test]

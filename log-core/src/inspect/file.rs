@@ -1,7 +1,7 @@
 //! One log file and what is derived from it, or a file that a start has kept; open to read.
 //!
-//! The rule: what cannot be read is damage of that file, and what the files say of each other is
-//! asked here. To open the log as a broker does would mend it while it is looked at.
+//! The rule: nothing is written, and what the files say of each other is asked here. To open the log
+//! as a broker does would mend it while it is looked at.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -10,6 +10,7 @@
 
 pub mod content;
 pub mod loss;
+pub mod seeds;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};

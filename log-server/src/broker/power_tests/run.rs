@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use super::super::startup::METADATA_LOG;
 use super::super::*;
 use super::known::{GROUPS, Known, KnownTopic};
+use super::power::seeds::Talk;
 use super::power::{Honesty, PoweredDisk, Random, Tally, TroubleKind};
 use crate::topic_config::ConfigChange;
 use crate::topics::PartitionState;
@@ -41,13 +42,6 @@ enum Ending {
     PowerLoss,
     Kill,
     Stop,
-}
-
-/// Whether a run says what it does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Talk {
-    Steps,
-    Nothing,
 }
 
 /// One broker in one process.
